@@ -1,0 +1,110 @@
+"""
+Start a program on pipes, with a terminal of its own where it wants one; learn how it ended; kill it.
+
+Ring 1. No decision lives here. Programs get a session of their own, so that a Ctrl-C that is meant for us does not
+kill our connections before we have used them to clean up.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+import termios
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Sequence
+
+#: Programs that translate their messages shall not: the dialogue reads them. Unlike LC_ALL these leave the
+#: character set of the target's own programs alone.
+UNTRANSLATED = {'LANGUAGE': 'C', 'LC_MESSAGES': 'C'}
+
+
+class Process:
+    """A program that was started; or, by its number alone, a forked child."""
+
+    def __init__(self, pid: int, popen: 'Any' = None) -> None:
+        self.pid = pid
+        self._popen = popen
+        self._status: 'Optional[int]' = None
+
+    def poll(self) -> 'Optional[int]':
+        """Return the exit status, negative for a signal; None while it runs. Reaps it, once."""
+        if self._status is None:
+            self._status = self._popen.poll() if self._popen else self._wait()
+        return self._status
+
+    def _wait(self) -> 'Optional[int]':
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:       # the user's program reaps all children
+            return 0
+        if not pid:
+            return None
+        return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal, if it still runs and is ours to kill (one that sudo started is not)."""
+        if self.poll() is None:
+            try:
+                os.kill(self.pid, number)
+            except OSError:
+                pass
+
+
+class Child:
+    """A new process and our ends of its channels.
+
+    :ivar stdin: descriptor to write to.
+    :ivar stdout: descriptor to read.
+    :ivar stderr: descriptor to read; None: there is none.
+    :ivar tty: our end of its terminal; None: it has none.
+    :ivar slave: its end, held open so that the terminal does not vanish while nobody has it open.
+    """
+
+    def __init__(self, process: Process, stdin: int, stdout: int, stderr: 'Optional[int]' = None,
+                 tty: 'Optional[int]' = None, slave: 'Optional[int]' = None) -> None:
+        self.process, self.stdin, self.stdout = process, stdin, stdout
+        self.stderr, self.tty, self.slave = stderr, tty, slave
+
+
+class _Terminal:
+    """Makes a pseudo-terminal the controlling one of a new session; runs between fork and exec."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = os.openpty()
+        # What is typed shall not come back: it might be taken for a prompt.
+        attributes = termios.tcgetattr(self.slave)
+        attributes[3] &= ~termios.ECHO
+        termios.tcsetattr(self.slave, termios.TCSANOW, attributes)
+
+    def __call__(self) -> None:
+        fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
+
+
+def start(argv: 'Sequence[str]', terminal: bool = False, environment: 'Optional[Dict[str, str]]' = None) -> Child:
+    """Start a program. Any thread.
+
+    :param argv: its command line; the program is looked for on PATH.
+    :param terminal: give it a controlling terminal. Its standard streams are pipes all the same.
+    :param environment: variables to add to ours.
+    :raises OSError: it cannot be started.
+    """
+    opened: 'List[int]' = []
+    tty = None
+    try:
+        for _ in range(3):
+            opened += os.pipe()
+        if terminal:
+            tty = _Terminal()
+            opened += tty.master, tty.slave
+        popen = subprocess.Popen(argv, stdin=opened[0], stdout=opened[3], stderr=opened[5], start_new_session=True,
+                                 preexec_fn=tty, env=dict(os.environ, **environment or {}))
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+    for fd in opened[0], opened[3], opened[5]:
+        os.close(fd)
+    return Child(Process(popen.pid, popen), opened[1], opened[2], opened[4],
+                 tty.master if tty else None, tty.slave if tty else None)

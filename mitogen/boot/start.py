@@ -1,0 +1,55 @@
+"""
+A method and a configuration -> a running program, and what the dialogue with it has to know.
+
+Ring 1. Runs on the thread that connects, so that the broker is not kept waiting by fork and exec.
+"""
+
+import os
+import pwd
+import shlex
+
+import mitogen.boot.payload
+import mitogen.boot.process
+from mitogen.boot.dialogue import STARTING, ConnectError, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Tuple
+
+    import mitogen.method
+
+#: Longest word of a command line that an error shows: the core itself helps nobody.
+SHOWN_WORD = 60
+
+
+def process_name(method: 'mitogen.method.Method') -> str:
+    """What ps shows for a child: by default, who started it."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:            # an account without a name, in a container for example
+        user = str(os.getuid())
+    return 'mitogen:' + (method.remote_name or '%s@%s:%d' % (user, os.uname()[1], os.getpid()))
+
+
+def shown(argv: 'List[str]') -> str:
+    """Return a command line as text for people, without the long parts."""
+    return ' '.join(shlex.quote(word if len(word) <= SHOWN_WORD else word[:SHOWN_WORD - 20] + '...') for word in argv)
+
+
+def spawn(method: 'mitogen.method.Method', payload: 'mitogen.boot.payload.Payload',
+          config: 'Dict[str, Any]') -> 'Tuple[Plan, mitogen.boot.process.Child]':
+    """Start the program of a method.
+
+    :returns: (plan for the dialogue, process and channels).
+    :raises ConnectError: the program cannot be started.
+    """
+    data = payload.build(config)
+    command = mitogen.boot.payload.command(method.python, process_name(method), data, method.carries_core)
+    argv = method.argv(command)
+    plan = Plan(method.name, method.target(), shown(argv), b'' if method.carries_core else data, config['token'],
+                method.connect_timeout, method.at_once, method.prompts(), method.refusals(), method.password_error)
+    try:
+        return plan, mitogen.boot.process.start(argv, method.terminal, method.environment)
+    except OSError as exc:
+        raise ConnectError(method.name, method.target(), str(exc), STARTING, plan.command, '',
+                           'whether %s is installed here, and on PATH' % argv[0]) from None

@@ -1,0 +1,231 @@
+"""
+The rest of the broker: what a process with many streams needs.
+
+Ring 1. A leaf's `mitogen.core.Broker` polls five descriptors and knows no time; this one has timers, epoll or
+kqueue, and an end that waits for others. Everything here runs on the broker thread unless it says otherwise.
+"""
+
+import heapq
+import itertools
+import select
+import time
+
+import mitogen.core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+POLLIN, POLLOUT = mitogen.core.POLLIN, mitogen.core.POLLOUT
+
+
+class Timer:
+    """A function that will be called at its time."""
+
+    def __init__(self, fn: 'Callable[[], Any]') -> None:
+        self.fn: 'Optional[Callable[[], Any]]' = fn
+
+    def cancel(self) -> None:
+        """Do not call it any more. Any thread."""
+        self.fn = None
+
+
+class Timers:
+    """Functions to be called at their times, in that order."""
+
+    def __init__(self) -> None:
+        self._heap: 'List[Tuple[float, int, Timer]]' = []
+        self._count = itertools.count()
+
+    def schedule(self, when: float, fn: 'Callable[[], Any]') -> Timer:
+        """Have `fn` called, on the broker thread.
+
+        :param when: seconds, as time.monotonic() counts them.
+        :returns: what cancels it.
+        """
+        timer = Timer(fn)
+        heapq.heappush(self._heap, (when, next(self._count), timer))
+        return timer
+
+    def wait(self, now: float) -> 'Optional[float]':
+        """Seconds until the next is due; None: there is none."""
+        while self._heap and self._heap[0][2].fn is None:
+            heapq.heappop(self._heap)
+        return max(0.0, self._heap[0][0] - now) if self._heap else None
+
+    def due(self, now: float) -> 'Iterator[Callable[[], Any]]':
+        """Take out, and yield, the functions whose time has come."""
+        while self._heap and self._heap[0][0] <= now:
+            fn = heapq.heappop(self._heap)[2].fn
+            if fn is not None:
+                yield fn
+
+
+class Poller:
+    """Waits for any number of descriptors, by poll(); its subclasses by what the system has that is better."""
+
+    def __init__(self) -> None:
+        self._masks: 'Dict[int, int]' = {}
+        self._open()
+
+    def _open(self) -> None:
+        self._poll: 'Any' = select.poll()
+
+    def watch(self, fd: int, read: bool, write: bool) -> None:
+        """From now on report `fd` when it can be read, or written, as asked for; neither: forget it."""
+        mask = POLLIN * read | POLLOUT * write
+        old = self._masks.pop(fd, 0)
+        if mask:
+            self._masks[fd] = mask
+        if mask != old:
+            self._change(fd, old, mask)
+
+    def _change(self, fd: int, old: int, mask: int) -> None:
+        if not mask:
+            self._poll.unregister(fd)
+        elif old:
+            self._poll.modify(fd, mask)
+        else:
+            self._poll.register(fd, mask)
+
+    def poll(self, timeout: 'Optional[float]') -> 'List[Tuple[int, int]]':
+        """Wait up to `timeout` seconds (None: for ever); return (descriptor, events)."""
+        return self._poll.poll(timeout and timeout * 1000 + 1)      # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Give back what the poller itself holds."""
+
+
+class EpollPoller(Poller):
+    """Linux: its cost does not grow with the descriptors that are silent."""
+
+    def _open(self) -> None:
+        self._poll = select.epoll()
+        mitogen.core.Side.all_open.add(self._poll.fileno())     # a forked child must not share it
+
+    def poll(self, timeout: 'Optional[float]') -> 'List[Tuple[int, int]]':
+        return self._poll.poll(timeout)         # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        mitogen.core.Side.all_open.discard(self._poll.fileno())
+        self._poll.close()
+
+
+class KqueuePoller(Poller):
+    """The BSDs and macOS, whose poll() does not know terminals. Its descriptor is not inherited by a fork."""
+
+    def _open(self) -> None:
+        self._poll = select.kqueue()    # type: ignore[attr-defined]
+
+    def _change(self, fd: int, old: int, mask: int) -> None:
+        kinds = (POLLIN, select.KQ_FILTER_READ), (POLLOUT, select.KQ_FILTER_WRITE)          # type: ignore[attr-defined]
+        for bit, kind in kinds:
+            if (old ^ mask) & bit:
+                action = select.KQ_EV_ADD if mask & bit else select.KQ_EV_DELETE            # type: ignore[attr-defined]
+                self._poll.control([select.kevent(fd, kind, action)], 0, 0)                 # type: ignore[attr-defined]
+
+    def poll(self, timeout: 'Optional[float]') -> 'List[Tuple[int, int]]':
+        reading = select.KQ_FILTER_READ                                                     # type: ignore[attr-defined]
+        return [(event.ident, POLLIN if event.filter == reading else POLLOUT)
+                for event in self._poll.control(None, len(self._masks) * 2 + 1, timeout)]
+
+    def close(self) -> None:
+        self._poll.close()
+
+
+def best_poller() -> Poller:
+    """Return the poller that this system does best with."""
+    if hasattr(select, 'epoll'):
+        return EpollPoller()
+    return KqueuePoller() if hasattr(select, 'kqueue') else Poller()
+
+
+class Broker(mitogen.core.Broker):
+    """The broker of a process that has children.
+
+    :ivar timers: schedules functions; see Timers. Use it on the broker thread.
+    :ivar busy: whatever is put in here keeps the broker, up to `shutdown_timeout`, from ending.
+    """
+
+    #: Seconds that streams have to end in good order once shutdown() was called.
+    shutdown_timeout = 3.0
+
+    _deadline: 'Optional[float]' = None
+    _poller: 'Optional[Poller]' = None
+
+    def __init__(self) -> None:
+        _prepare(self)
+        mitogen.core.Broker.__init__(self)
+
+    def defer_sync(self, fn: 'Callable[[], Any]') -> 'Any':
+        """Run `fn` on the broker thread and return, or raise, what it does. Any thread."""
+        if self.on_thread():
+            return fn()
+        done = mitogen.core.Latch()
+
+        def run() -> None:
+            try:
+                done.put((True, fn()))
+            except Exception as exc:
+                done.put((False, exc))
+        self.defer(run)
+        fine, result = done.get()
+        if not fine:
+            raise result
+        return result
+
+    def stop_receive(self, stream: 'Any') -> None:
+        """Undo start_receive(). Any thread."""
+        self.defer(self._watch, stream.receive_side, 0, None)
+
+    def keep_alive(self) -> bool:
+        """Whether something is left that the broker should not end without."""
+        return bool(self.busy)
+
+    def _begin_shutdown(self) -> None:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self.shutdown_timeout
+        mitogen.core.Broker._begin_shutdown(self)
+
+    def _linger(self) -> bool:
+        return self.keep_alive() and time.monotonic() < (self._deadline or 0)
+
+    def _wait(self) -> 'Optional[float]':
+        now = time.monotonic()
+        waits = [self.timers.wait(now), self._deadline and max(0.0, self._deadline - now)]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _interest(self, fd: int, reader: 'Any', writer: 'Any') -> None:
+        if self._poller is not None:
+            self._poller.watch(fd, reader is not None, writer is not None)
+
+    def _ready(self, timeout: 'Optional[float]') -> 'Sequence[Tuple[int, int]]':
+        if self._poller is None:
+            self._poller = best_poller()
+            for fd, pair in self._watched.items():
+                self._interest(fd, *pair)
+        return self._poller.poll(timeout)
+
+    def _turn(self) -> None:
+        mitogen.core.Broker._turn(self)
+        for fn in self.timers.due(time.monotonic()):
+            self._guard(None, lambda broker, fn=fn: fn())
+
+    def _end(self) -> None:
+        mitogen.core.Broker._end(self)
+        if self._poller is not None:
+            self._poller.close()
+
+
+def _prepare(broker: 'Any') -> None:
+    broker.timers = Timers()
+    broker.busy = set()
+
+
+def grow(broker: 'Any') -> None:
+    """Turn a leaf's broker, while it runs, into the broker of a parent. Any thread."""
+    if not isinstance(broker, Broker):
+        _prepare(broker)
+        broker.__class__ = Broker
+        # It may sleep in a poll that does not know of timers.
+        broker.defer(lambda: None)

@@ -1,0 +1,97 @@
+"""
+Calls: a function's name for another interpreter, and chains of calls to one context.
+
+Ring 1. Runs on the threads of whoever calls.
+"""
+
+import inspect
+import itertools
+import os
+
+import mitogen.core
+from mitogen.core import CALL_FUNCTION, Kwargs, Message, Receiver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Tuple
+
+
+def function_name(fn: 'Any') -> 'Tuple[str, str]':
+    """Return (module, qualified name) by which another interpreter finds a function.
+
+    :raises TypeError: it cannot be found by name; the text says what to do instead.
+    """
+    owner = getattr(fn, '__self__', None)
+    if owner is not None and not inspect.isclass(owner) and not inspect.ismodule(owner):
+        raise TypeError('%r is a method of an object that exists here only: call a function that takes what the object '
+                        'knows as arguments' % (fn,))
+    module, path = getattr(fn, '__module__', None), getattr(fn, '__qualname__', None)
+    if owner is not None and inspect.isclass(owner):
+        module, path = owner.__module__, owner.__qualname__ + '.' + fn.__name__
+    if not module or not path:
+        raise TypeError('%r is not a function, so it has no name by which it could be found' % (fn,))
+    if '<' in path:
+        raise TypeError('%s.%s exists only while the code around it runs: move it to the top level of a module; pass '
+                        'it arguments, not what it closes over; a decorator needs functools.wraps' % (module, path))
+    return module, path
+
+
+class CallChain:
+    """Calls to one context. Any thread.
+
+    :param context: the context.
+    :param pipelined: once a call fails, in whatever way, all later ones of this chain fail with the same error and
+        do not run, until reset(). So calls can be sent without waiting for each other.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, context: 'Any', pipelined: bool = False) -> None:
+        self.context = context
+        self.chain_id = self._new_id() if pipelined else None
+
+    def __enter__(self) -> 'CallChain':
+        return self
+
+    def __exit__(self, *error: 'Any') -> None:
+        self.reset()
+
+    def _new_id(self) -> str:
+        return '%d.%d.%d' % (self.context.router.context_id, os.getpid(), next(self._numbers))
+
+    def reset(self) -> None:
+        """Forget an earlier failure."""
+        if self.chain_id is not None:
+            self.context.send(Message(handle=CALL_FUNCTION, data=mitogen.core.encode((self.chain_id, '', ''))))
+            self.chain_id = self._new_id()
+
+    def _message(self, fn: 'Any', args: 'Any', kwargs: 'Any') -> Message:
+        module, path = fn if isinstance(fn, tuple) else function_name(fn)
+        data = mitogen.core.encode((self.chain_id, module, path), (args, Kwargs(kwargs)))
+        self.context.router.bring_code(self.context, module, fn)
+        return Message(handle=CALL_FUNCTION, data=data)
+
+    def call_no_reply(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> None:
+        """Call a function and do not wait for it; if it fails, the log says so."""
+        self.context.send(self._message(fn, args, kwargs))
+
+    def call_async(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> Receiver:
+        """Call a function; ``get().unpickle()`` of the Receiver that is returned gives its result.
+
+        :param fn: function of a module, decorated or not; class or static method. It is found by name, and its
+            module sent over if the context lacks it.
+        :raises TypeError: `fn` has no such name, or an argument may not travel.
+        """
+        return self.context.send_async(self._message(fn, args, kwargs))     # type: ignore[no-any-return]
+
+    def call(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> 'Any':
+        """Call a function and return its result. Arguments and errors as of call_async(), and:
+
+        :raises mitogen.core.CallError: it raised.
+        :raises mitogen.core.ChannelError: the context is gone; the text says why.
+        """
+        receiver = self.call_async(fn, *args, **kwargs)
+        try:
+            return receiver.get().unpickle()
+        finally:
+            receiver.close()        # Ctrl-C must not leave it behind

@@ -1,0 +1,1743 @@
+"""
+What every context runs: the only source that a new child is sent before it can ask for more.
+
+Contents::
+
+     1  names, handles and limits                  pure
+     2  errors
+     3  values: what may travel, and how
+     4  messages: header, framing
+     5  modules: what to ask the parent for
+    ---- I/O below this line ----
+     6  small things: seeds, log, signals, descriptors
+     7  latch: a queue that threads wait on
+     8  broker
+     9  streams
+    10  router
+    11  contexts, receivers, senders
+    12  importer
+    13  standard output and logs on their way to the master
+    14  dispatcher: runs the calls
+    15  ExternalContext: a child from its first breath to its last
+
+The pure sections own no descriptor, lock, thread or clock, and a test holds them to it. Below the line
+one rule stands above all: **the broker thread owns all routing state**. The only door for other threads
+is `Broker.defer()`. What other threads touch directly (a latch, the table of handles, the table of
+modules) has a lock of its own or one operation that the interpreter makes atomic, and says so.
+
+What is here is what a *leaf* needs: a context that serves calls and has no children. The rest of the same
+classes is in ring 1 (mitogen.broker, mitogen.parent, mitogen.modules.loader), and comes when it is first
+used: see `Seed`.
+
+This file must run on Python 3.6, import little (each module that it imports costs every child memory and
+start-up time) and stay within the size that tools/core_size.py enforces. Comments, docstrings and
+annotations are removed before it is sent and cost nothing.
+"""
+
+import itertools
+import struct
+import sys
+from collections import deque
+from io import BytesIO
+
+try:
+    import _pickle as pickle  # the C half alone: without pickle.py a child starts 3 ms sooner
+except ImportError:
+    import pickle  # type: ignore[no-redef]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+    from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+    Function = Callable[..., Any]
+    Link = Any
+
+
+# ---- 1: names, handles and limits ------------------------------------------------------------------
+
+# Handles of the services that contexts offer each other. Numbers are part of the wire format.
+GET_MODULE = 100        # child asks its parent for a module
+CALL_FUNCTION = 101     # run a function in the main thread
+FORWARD_LOG = 102       # a log record on its way to the master
+ADD_ROUTE = 103         # from above: these ids live behind that child
+DEL_ROUTE = 104         # these ids are gone, and why
+ALLOCATE_ID = 105       # child asks the master for ids of its own children
+SHUTDOWN = 106          # end, with your children
+LOAD_MODULE = 107       # a module, or the news that there is none
+FORWARD_MODULE = 108    # from above: pass these modules on to a context below you
+DETACHING = 109         # child will live on without its parent
+CALL_SERVICE = 110      # mitogen.service
+GET_RESOURCE = 111      # a data file inside a package (importlib.resources)
+
+#: In `reply_to`: the message carries no value, only the reason why none will come.
+IS_DEAD = 999
+
+#: Handles below this number are the fixed ones.
+FIRST_FREE_HANDLE = 1000
+
+#: Bytes taken from a descriptor at once. Twice a pipe's capacity on Linux, so one read empties it.
+CHUNK_SIZE = 131072
+
+#: Largest message that a router carries. It is held whole in memory at every hop, so one message must
+#: not be able to exhaust a small machine; larger transfers are cut into pieces by their senders.
+MAX_MESSAGE_SIZE = 128 << 20
+
+#: Seconds that a child waits for a module or a resource. The parent answers in milliseconds; a minute
+#: of silence means a frozen network, and an import must not hang for ever on that.
+MODULE_TIMEOUT = 60.0
+
+#: Seconds that user code may go on once its parent is gone or has asked for the end.
+EXIT_GRACE = 3.0
+
+#: Longest line of standard output that is kept together on its way to the log.
+MAX_LINE = 65536
+
+#: Failed pipelined chains that a child remembers: a master that forgets to reset them must not fill it.
+MAX_FAILED_CHAINS = 10000
+
+#: What a closed sender leaves behind, and the only loss that ends an iteration without an error.
+CLOSED = 'closed by the other end'
+
+
+# ---- 2: errors -------------------------------------------------------------------------------------
+
+class Error(Exception):
+    """Base of every error that this library raises on purpose.
+
+    :param fmt: text, or a format for `args`.
+    """
+
+    def __init__(self, fmt: 'Optional[str]' = None, *args: 'Any') -> None:
+        Exception.__init__(self, (fmt or '') % args if args else fmt or '')
+
+    def __setstate__(self, state: 'Any') -> None:
+        # Errors arrive in messages; a pickle's BUILD instruction must not write into them.
+        raise TypeError('state refused')
+
+
+class ChannelError(Error):
+    """The other end is gone or refused to listen; the text says why."""
+
+
+class StreamError(Error):
+    """A connection could not be made, or carried something that is not a message."""
+
+
+class LatchError(Error):
+    """The latch was closed."""
+
+
+class TimeoutError(Error):
+    """Nothing arrived within the time that the caller gave."""
+
+
+class CallError(Error):
+    """Code in another context raised an exception. Nothing of the exception's own class comes over.
+
+    :ivar type_name: qualified name of the exception's type, such as ``builtins.ValueError``.
+    :ivar message: its text.
+    :ivar remote_traceback: the traceback as text, as the other interpreter printed it; may be empty.
+    """
+
+    def __init__(self, type_name: str, message: str = '', remote_traceback: str = '') -> None:
+        Error.__init__(self, type_name + (': ' + message if message else '')
+                       + ('\n' + remote_traceback.rstrip() if remote_traceback else ''))
+        self.type_name, self.message, self.remote_traceback = type_name, message, remote_traceback
+
+    @classmethod
+    def of(cls, exc: BaseException) -> 'CallError':
+        """Describe `exc`, with its traceback, as a value that can be sent."""
+        if isinstance(exc, CallError):
+            return exc      # it crossed one context already: keep the first traceback
+        import traceback
+        kind = type(exc)
+        try:
+            message = str(exc)
+        except Exception:
+            message = '<unprintable>'
+        return cls(kind.__module__.replace('builtins', '') + '.' * (kind.__module__ != 'builtins') + kind.__qualname__,
+                   message, ''.join(traceback.format_exception(kind, exc, exc.__traceback__)))
+
+
+# ---- 3: values -------------------------------------------------------------------------------------
+
+class Blob(bytes):
+    """Bytes that mean data rather than text; arrive as Blob."""
+    __slots__ = ()
+
+
+class Secret(str):
+    """Text such as a password: shown as ``[secret]`` by repr() and by the log records of this library."""
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return '[secret]'
+
+
+class Kwargs(dict):     # type: ignore[type-arg]
+    """Keyword arguments on their way to a function."""
+    __slots__ = ()
+
+
+def _constructor_args(value: 'Any') -> 'Tuple[Any, ...]':
+    args: 'Tuple[Any, ...]' = value.__reduce_ex__(4)[1]
+    return args
+
+
+#: The types besides the plain built-in ones whose instances may travel -> what their constructor takes.
+#: A type enters this table only when its constructor can be called with anything at all and does no more
+#: than build a value or raise.
+VALUE_TYPES: 'Dict[str, Callable[[Any], Tuple[Any, ...]]]' = {
+    'builtins.complex': lambda v: (v.real, v.imag),
+    'builtins.bytearray': lambda v: (bytes(v),),
+    'builtins.range': lambda v: (v.start, v.stop, v.step),
+    'collections.OrderedDict': lambda v: (list(v.items()),),
+    'decimal.Decimal': lambda v: (str(v),),
+    'uuid.UUID': lambda v: (v.hex,),
+    'mitogen.core.Blob': lambda v: (bytes(v),),
+    'mitogen.core.Secret': lambda v: (v[:],),
+    'mitogen.core.Kwargs': lambda v: (dict(v),),
+    'mitogen.core.CallError': lambda v: (v.type_name, v.message, v.remote_traceback),
+    'mitogen.core.Context': lambda v: (v.context_id, v.name),
+    'mitogen.core.Sender': lambda v: (v.context.context_id, v.dst_handle),
+}
+for _name in 'PurePosixPath', 'PureWindowsPath', 'PosixPath':
+    VALUE_TYPES['pathlib.' + _name] = lambda v: (str(v),)
+for _name in 'date', 'datetime', 'time', 'timedelta', 'timezone':
+    VALUE_TYPES['datetime.' + _name] = _constructor_args
+
+
+def _tag(kind: type) -> str:
+    """Name of a type on the wire. Python 3.13 moved pathlib's types to pathlib._local; 3.6 must know them."""
+    return getattr(kind, 'travels_as', None) or kind.__module__.partition('._')[0] + '.' + kind.__qualname__
+
+
+def _value(tag: str, *args: 'Any') -> 'Any':
+    """The one global name in our pickles. It is never called: the unpickler puts a `_Maker` in its place."""
+    raise NotImplementedError
+
+
+def _refuse_value(value: 'Any') -> None:
+    raise TypeError('%s.%s cannot be sent to another context; mitogen.utils.cast() makes plain values of subclasses'
+                    % (type(value).__module__, type(value).__qualname__))
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles plain values natively, those of VALUE_TYPES as a tag and arguments, and refuses the rest."""
+
+    def reducer_override(self, value: 'Any') -> 'Any':
+        # Python 3.8 asks here about everything that is not a plain value, functions and classes too.
+        if value is _value:
+            return NotImplemented
+        tag = _tag(type(value))
+        if tag not in VALUE_TYPES:
+            _refuse_value(value)
+        return _value, (tag,) + VALUE_TYPES[tag](value)
+
+    if sys.version_info < (3, 8):
+        def persistent_id(self, value: 'Any') -> None:
+            # Older Pythons would write functions and classes by name, to be refused only on arrival.
+            if isinstance(value, (type, type(_value))) and value is not _value:
+                _refuse_value(value)
+
+        class _Reducers(dict):      # type: ignore[type-arg]
+            def __missing__(self, kind: type) -> 'Any':
+                return lambda value: _Pickler.reducer_override(None, value)     # type: ignore[arg-type]
+        dispatch_table = _Reducers()
+
+
+class _Maker:
+    """Builds the values of VALUE_TYPES on arrival.
+
+    It stands in the unpickler's hands while untrusted instructions run, so it has no attribute that they
+    could write to: BUILD on a function or a class would let a child rewrite us.
+    """
+    __slots__ = ('_router',)
+    if TYPE_CHECKING:
+        _router: 'Any'
+
+    def __init__(self, router: 'Any') -> None:
+        object.__setattr__(self, '_router', router)
+
+    def __setattr__(self, name: str, value: 'Any') -> None:
+        raise TypeError('state refused')
+
+    def __call__(self, tag: str, *args: 'Any') -> 'Any':
+        if tag not in VALUE_TYPES:
+            raise TypeError('values of type %r are not accepted' % (tag,))
+        if tag == 'builtins.bytearray' and type(args[0]) is not bytes:
+            raise TypeError('bytearray of a number')        # bytearray(1 << 40): one line, one terabyte
+        if tag == 'mitogen.core.Context':
+            return self._router.context_by_id(int(args[0]), name=args[1])
+        if tag == 'mitogen.core.Sender':
+            return Sender(self._router.context_by_id(int(args[0])), int(args[1]))
+        module, _, name = tag.rpartition('.')
+        return getattr(sys.modules.get(module) or __import__(module), name)(*args)
+
+
+class _Unpickler(pickle.Unpickler):
+    router: 'Any' = None
+
+    def find_class(self, module: str, name: str) -> 'Any':
+        if (module, name) != ('mitogen.core', '_value'):
+            raise TypeError('%s.%s is not accepted' % (module, name))
+        return _Maker(self.router)
+
+
+def encode(*values: 'Any') -> bytes:
+    """Pickle each value, one behind the other, so that a bad later one leaves the earlier ones readable.
+
+    :raises TypeError: a value may not travel; the text names its type and the way out.
+    """
+    out = BytesIO()
+    pickler = _Pickler(out, 4)
+    try:
+        for value in values:
+            pickler.dump(value)
+    except RecursionError:
+        raise TypeError('this value is nested too deeply to be sent') from None
+    return out.getvalue()
+
+
+def decoder(data: bytes, router: 'Any' = None) -> 'Callable[[], Any]':
+    """Return a function that unpickles the next value in `data` at each call.
+
+    :param router: whose contexts the contexts and senders among the values shall belong to.
+    """
+    unpickler = _Unpickler(BytesIO(data))
+    unpickler.router = router
+    return unpickler.load
+
+
+def decode(data: bytes, router: 'Any' = None) -> 'Any':
+    """Unpickle one value that came over the wire.
+
+    :raises StreamError: the bytes are not a value that may travel, whatever they are.
+    """
+    try:
+        return decoder(data, router)()
+    except Exception as exc:        # a hostile pickle can raise anything
+        raise StreamError('cannot read a message of %d bytes: %s: %s', len(data), type(exc).__name__, exc) from None
+
+
+# ---- 4: messages -----------------------------------------------------------------------------------
+
+#: magic, destination id, source id, authority id, handle, reply handle, length of what follows
+HEADER = struct.Struct('>HIIIIII')
+MAGIC = 0x4D54
+
+
+class Message:
+    """Data on its way to a handle of a context.
+
+    :ivar dst_id: id of the context it is for.
+    :ivar src_id: id of the context that sent it; None until a router has taken it.
+    :ivar auth_id: id of the context on whose authority it acts; usually equal to `src_id`.
+    :ivar handle: mailbox inside the destination.
+    :ivar reply_to: mailbox inside the source where an answer is awaited, or 0; or IS_DEAD.
+    :ivar data: bytes; with `pickled` a value.
+    :ivar router: the router that delivered it.
+    :ivar receiver: the receiver that `mitogen.select.Select` took it from.
+    """
+
+    __slots__ = ('dst_id', 'src_id', 'auth_id', 'handle', 'reply_to', 'data', 'router', 'receiver', 'stream')
+
+    def __init__(self, dst_id: int = 0, src_id: 'Optional[int]' = None, auth_id: 'Optional[int]' = None,
+                 handle: int = 0, reply_to: int = 0, data: bytes = b'') -> None:
+        self.dst_id, self.src_id, self.auth_id = dst_id, src_id, auth_id
+        self.handle, self.reply_to, self.data = handle, reply_to, data
+        self.router: 'Any' = None
+        self.receiver: 'Any' = None
+        self.stream: 'Any' = None       # what it arrived on
+
+    @classmethod
+    def pickled(cls, obj: 'Any', **kw: 'Any') -> 'Message':
+        """Make a message that carries `obj`; other arguments as for Message.
+
+        :raises TypeError: `obj` may not travel.
+        """
+        return cls(data=encode(obj), **kw)
+
+    @classmethod
+    def dead(cls, reason: 'Optional[str]' = None, **kw: 'Any') -> 'Message':
+        """Make a message that says why there is no value."""
+        return cls(reply_to=IS_DEAD, data=(reason or '').encode('utf-8', 'replace'), **kw)
+
+    @property
+    def is_dead(self) -> bool:
+        return self.reply_to == IS_DEAD
+
+    @property
+    def reason(self) -> str:
+        """Of a dead message: why."""
+        return self.data.decode('utf-8', 'replace') or 'the other end gave no reason'
+
+    def pack(self) -> bytes:
+        """Return the header; the data goes behind it unchanged."""
+        return HEADER.pack(MAGIC, self.dst_id, self.src_id, self.auth_id, self.handle, self.reply_to, len(self.data))
+
+    def reply(self, obj: 'Any', router: 'Any' = None, **kw: 'Any') -> None:
+        """Send `obj` (a value or a Message) where the sender of this message awaits it, if it does.
+
+        Any thread. Nothing happens when no reply was asked for.
+
+        :raises TypeError: `obj` may not travel.
+        """
+        if self.reply_to and not self.is_dead:
+            msg = obj if isinstance(obj, Message) else Message.pickled(obj)
+            msg.dst_id, msg.handle = self.src_id or 0, self.reply_to
+            for name, value in kw.items():
+                setattr(msg, name, value)
+            (self.router or router).route(msg)
+
+    def unpickle(self, throw: bool = True, throw_dead: bool = True) -> 'Any':
+        """Return the value inside.
+
+        :param throw: raise a CallError that arrives as the value, rather than return it.
+        :param throw_dead: raise ChannelError when this is a dead message, rather than return None.
+        :raises CallError: the other end's code raised.
+        :raises ChannelError: the other end is gone, or refused; the text is its reason.
+        :raises StreamError: the data is no acceptable value.
+        """
+        if self.is_dead:
+            if throw_dead:
+                raise ChannelError(self.reason)
+            return None
+        value = decode(self.data, self.router)
+        if throw and isinstance(value, CallError):
+            raise value
+        return value
+
+    def __repr__(self) -> str:
+        return 'Message' + repr((self.dst_id, self.src_id, self.auth_id, self.handle, self.reply_to, self.data[:40]))
+
+
+class Framer:
+    """Cuts a stream of bytes into messages. Bytes of an unfinished message wait, without being joined again
+    and again, until the last of them is there."""
+
+    def __init__(self, max_message_size: int = MAX_MESSAGE_SIZE) -> None:
+        self._max = max_message_size
+        self._parts: 'List[bytes]' = []
+        self._have = 0
+        self._need = HEADER.size
+
+    def receive(self, data: bytes) -> 'List[Message]':
+        """Return the messages that `data` completes.
+
+        :raises StreamError: this is not our protocol, or the message is larger than anyone may send.
+        """
+        self._parts.append(data)
+        self._have += len(data)
+        if self._have < self._need:
+            return []
+        data = b''.join(self._parts) if len(self._parts) > 1 else data
+        found: 'List[Message]' = []
+        start, end = 0, len(data)
+        self._need = HEADER.size
+        while end - start >= HEADER.size:
+            magic, dst, src, auth, handle, reply, length = HEADER.unpack_from(data, start)
+            if magic != MAGIC:
+                raise StreamError('not a message: %r', data[start:start + 40])
+            if length > self._max:
+                raise StreamError('a message of %d bytes exceeds the limit of %d', length, self._max)
+            if end - start < HEADER.size + length:
+                self._need = HEADER.size + length
+                break
+            start += HEADER.size + length
+            found.append(Message(dst, src, auth, handle, reply, data[start - length:start]))
+        self._parts, self._have = [data[start:]], end - start
+        return found
+
+
+# ---- 5: modules ------------------------------------------------------------------------------------
+
+class Module:
+    """One module as it travels.
+
+    :ivar fullname: dotted name.
+    :ivar path: the file's name in the master, for tracebacks; it exists there only.
+    :ivar source: zlib-compressed source; None when there is no such module.
+    :ivar submodules: names directly below a package; None for a plain module.
+    :ivar package: value of `__package__`.
+    :ivar reason: why there is no source, as a person would say it.
+    """
+    __slots__ = ('fullname', 'path', 'source', 'submodules', 'package', 'reason')
+
+    def __init__(self, fullname: str, path: str = '', source: 'Optional[bytes]' = None,
+                 submodules: 'Optional[Sequence[str]]' = None, package: str = '', reason: str = '') -> None:
+        self.fullname, self.path, self.source = fullname, path, source
+        self.submodules, self.package, self.reason = submodules, package, reason
+
+
+class ModuleTable:
+    """Whether a name shall be imported from here, asked from the parent, or is known not to exist.
+
+    What the interpreter has is its own and found before anyone looks here: the standard library, installed
+    packages. So is what such a package lacks: a package of one version must not be completed with modules
+    of another.
+    """
+
+    def __init__(self) -> None:
+        self.modules: 'Dict[str, Module]' = {}
+        # Names that only Python itself could provide: asking for them would cost a round trip for a No.
+        self._stdlib: 'Any' = getattr(sys, 'stdlib_module_names', ())
+
+    def exists(self, fullname: str, parent_path: 'Any') -> 'Optional[bool]':
+        """True: it is here. False: there is none, or it is not ours to provide. None: ask.
+
+        :param parent_path: `__path__` of the package that contains it, None for a top-level name.
+        """
+        if fullname in self.modules:
+            return self.modules[fullname].source is not None
+        package, _, name = fullname.rpartition('.')
+        if not package:
+            return False if name in self._stdlib else None
+        if package in self.modules:
+            known = self.modules[package].submodules
+            return None if known is not None and name in known else False
+        # Only a namespace package (its path is no list) may have more parts elsewhere; ours is empty.
+        return False if type(parent_path) is list and parent_path else None
+
+
+# ---- I/O below this line ---------------------------------------------------------------------------
+
+import errno  # noqa: E402    (below the line on purpose: the pure half must not have them)
+import os  # noqa: E402
+import select  # noqa: E402
+import threading  # noqa: E402
+import time  # noqa: E402
+import weakref  # noqa: E402
+import zlib  # noqa: E402
+
+try:
+    from _queue import Empty, SimpleQueue  # noqa: E402
+except ImportError:         # Python 3.6, and interpreters without the C half
+    from queue import Empty, Queue as SimpleQueue  # type: ignore[assignment]
+
+
+# ---- 6: small things -------------------------------------------------------------------------------
+
+class Seed:
+    """An object of a leaf, which becomes its namesake of ring 1 when something is asked of it that only that has.
+
+    The object stays the same, because handlers, streams and user code hold it; its class changes. `grown_in` is
+    the module that has the class, and a function ``grow(seed)`` that makes the change. In a master and in every
+    context with children all of them are grown from the start.
+    """
+
+    grown_in = ''
+
+    def __getattr__(self, name: str) -> 'Any':
+        kind = type(self)
+        if name[0] == '_' or kind.__module__ != __name__:
+            raise AttributeError('%s has no attribute %r' % (kind.__name__, name))
+        try:
+            __import__(self.grown_in)
+        except ImportError as exc:
+            raise AttributeError('%s: %s' % (name, exc)) from exc
+        sys.modules[self.grown_in].grow(self)
+        return getattr(self, name)
+
+
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
+
+#: In a child: its router. What the library itself has to say there goes to the master without any logging module.
+_log_router: 'Any' = None
+
+
+def log(level: int, fmt: str, *args: 'Any') -> None:
+    """Log as `mitogen`; from level ERROR on with the current exception. Any thread."""
+    if _log_router is not None:
+        if level >= _log_router.log_level:
+            exc = sys.exc_info()[1]
+            forward_log(_log_router, 'mitogen', level, fmt % args + (str(CallError.of(exc)) if exc else ''))
+    elif level >= WARNING or 'logging' in sys.modules:
+        import mitogen.logs
+        mitogen.logs.log(level, fmt, *args)
+
+
+def listen(obj: 'Any', name: str, fn: 'Function') -> None:
+    """Have `fn` called, on the broker thread, whenever `obj` fires the signal `name`."""
+    obj.__dict__.setdefault('_listeners', {}).setdefault(name, []).append(fn)
+
+
+def unlisten(obj: 'Any', name: str, fn: 'Function') -> None:
+    """Undo `listen`.
+
+    :raises ValueError: `fn` does not listen.
+    """
+    obj.__dict__.get('_listeners', {}).get(name, []).remove(fn)
+
+
+def fire(obj: 'Any', name: str, *args: 'Any', **kwargs: 'Any') -> None:
+    """Call all who listen to the signal `name` of `obj`; one that fails does not keep it from the others."""
+    for fn in list(obj.__dict__.get('_listeners', {}).get(name, ())):
+        try:
+            fn(*args, **kwargs)
+        except Exception:
+            log(ERROR, 'listener %r failed', fn)
+
+
+def takes_econtext(fn: 'Function') -> 'Function':
+    """Decorate a function that, when called from another context, shall get `econtext=`: its ExternalContext."""
+    fn.mitogen_takes_econtext = True    # type: ignore[attr-defined]
+    return fn
+
+
+def takes_router(fn: 'Function') -> 'Function':
+    """Decorate a function that, when called from another context, shall get `router=`: the router of where it runs."""
+    fn.mitogen_takes_router = True      # type: ignore[attr-defined]
+    return fn
+
+
+def to_text(value: 'Any') -> str:
+    """Return bytes decoded as UTF-8, text as it is, anything else as str() shows it."""
+    return value.decode('utf-8') if isinstance(value, bytes) else str(value)
+
+
+def has_parent_authority(msg: Message, stream: 'Any' = None) -> bool:
+    """A policy: only this context and its parents may use the handle."""
+    return msg.auth_id == msg.router.context_id or msg.auth_id in msg.router.parent_ids
+
+
+def set_cloexec(fd: int) -> None:
+    """Keep `fd` from programs that this one starts."""
+    os.set_inheritable(fd, False)
+
+
+def set_block(fd: int) -> None:
+    os.set_blocking(fd, True)
+
+
+def set_nonblock(fd: int) -> None:
+    os.set_blocking(fd, False)
+
+
+#: What a descriptor answers when its other end is gone. EIO is a terminal's way to say so.
+GONE = errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.ENOTCONN, errno.EBADF
+
+
+def io_op(fn: 'Function', *args: 'Any') -> 'Tuple[Any, bool]':
+    """Call an os function that reads or writes; return (result, disconnected).
+
+    :raises OSError: it failed for another reason than that the other end is gone.
+    """
+    try:
+        return fn(*args), False
+    except OSError as exc:
+        if exc.errno not in GONE:
+            raise
+        return None, True
+
+
+class Side:
+    """Owns one descriptor of a stream."""
+
+    #: Numbers of all open descriptors of the process, so that a forked child can close what is not its own.
+    all_open: 'Set[int]' = set()
+
+    def __init__(self, fd: int) -> None:
+        self.fd: 'Optional[int]' = fd
+        self.all_open.add(fd)
+        set_cloexec(fd)
+        set_nonblock(fd)
+
+    def close(self) -> None:
+        """Close the descriptor, once."""
+        # Forgotten first: the number may belong to another file by the time that close() returns.
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            self.all_open.discard(fd)
+            os.close(fd)
+
+    def read(self, size: int = CHUNK_SIZE) -> bytes:
+        """Return what is there to read; b'' when the other end is gone.
+
+        :raises BlockingIOError: nothing is there.
+        """
+        return io_op(os.read, self.fd, size)[0] or b''
+
+    def write(self, buffers: 'Sequence[Any]') -> 'Optional[int]':
+        """Write from the buffers and return how many bytes went; None when the other end is gone.
+
+        :raises BlockingIOError: there is no room.
+        """
+        return io_op(os.writev, self.fd, buffers)[0]    # type: ignore[no-any-return]
+
+
+# ---- 7: latch --------------------------------------------------------------------------------------
+
+#: What close() leaves in a latch; whoever finds it puts it back for the next.
+_END = object()
+
+
+class Latch:
+    """A queue between threads: first in, first out; put() wakes one waiter, and Ctrl-C interrupts a wait.
+
+    All methods: any thread.
+
+    :ivar notify: function that is called with the latch after each put(), on the thread that puts.
+    """
+
+    closed = False
+    notify: 'Optional[Callable[[Any], None]]' = None
+
+    def __init__(self) -> None:
+        self._queue: 'Any' = SimpleQueue()
+
+    def put(self, obj: 'Any' = None) -> None:
+        """Add a value and wake one waiter.
+
+        :raises LatchError: closed.
+        """
+        if self.closed:
+            raise LatchError('latch is closed')
+        self._queue.put(obj)
+        if self.notify:
+            self.notify(self)
+
+    def get(self, timeout: 'Optional[float]' = None, block: bool = True) -> 'Any':
+        """Take the oldest value.
+
+        :param timeout: seconds to wait; None: for ever.
+        :param block: False: do not wait.
+        :raises TimeoutError: there was none in time.
+        :raises LatchError: the latch is closed, and empty.
+        """
+        try:
+            item = self._queue.get(block, timeout and min(max(timeout, 0), threading.TIMEOUT_MAX))
+        except Empty:
+            raise TimeoutError('nothing arrived in time') from None
+        if item is _END:
+            self._queue.put(_END)
+            raise LatchError('latch is closed')
+        return item
+
+    def close(self) -> None:
+        """Refuse further values, and wake all who wait with LatchError."""
+        self.closed = True
+        self._queue.put(_END)
+
+    def empty(self) -> bool:
+        return not self.size()
+
+    def size(self) -> int:
+        """How many values wait here."""
+        return max(0, self._queue.qsize() - self.closed)    # type: ignore[no-any-return]
+
+
+# ---- 8: broker -------------------------------------------------------------------------------------
+
+POLLIN, POLLOUT = 1, 4      # the same for poll and epoll, on every system
+
+
+class Broker(Seed):
+    """The one thread of a process that waits for descriptors, and owns all that belongs to routing.
+
+    Signals: `shutdown` when the end begins, `exit` when the thread is about to return.
+    """
+
+    grown_in = 'mitogen.broker'
+
+    stopping = False
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._deferred: 'List[Any]' = []            # under the lock, as is the next
+        self._closed = False
+        self._poll: 'Any' = None                    # what waits for the descriptors, if it still fits
+        self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
+        self._outgoing: 'List[Any]' = []            # streams with something new to send
+        self._ident = 0
+        self._waker = _Waker(self)
+        self._thread = threading.Thread(target=self._broker_main, name='mitogen.broker', daemon=True)
+        self._thread.start()
+
+    def on_thread(self) -> bool:
+        """Whether the caller runs on the broker thread."""
+        return threading.get_ident() == self._ident
+
+    def assert_on_thread(self) -> None:
+        if not self.on_thread():
+            raise RuntimeError('not on the broker thread: use Broker.defer()')
+
+    def defer(self, fn: 'Function', *args: 'Any', **kwargs: 'Any') -> None:
+        """Run ``fn(*args, **kwargs)`` on the broker thread; at once when called there. Any thread.
+
+        :raises Error: the broker has ended. If this does not raise, the function will run.
+        """
+        if self.on_thread():
+            fn(*args, **kwargs)
+            return
+        with self._lock:
+            if self._closed:
+                raise Error('the broker is shut down')
+            self._deferred.append((fn, args, kwargs))
+            if len(self._deferred) == 1:    # inside the lock, or the descriptor might be closed by now
+                self._waker.wake()
+
+    def start_receive(self, stream: 'Any') -> None:
+        """Call ``stream.on_receive(broker)`` whenever its receive side can be read. Any thread."""
+        self.defer(self._watch, stream.receive_side, 0, stream)
+
+    def _start_transmit(self, stream: 'Any') -> None:
+        # Not written at once: what the same turn of the loop has for this stream goes out in one piece.
+        self._outgoing.append(stream)
+
+    def _watch(self, side: 'Optional[Side]', which: int, stream: 'Any') -> None:
+        """Have `stream` called (None: no more) when its side can be read (`which` 0) or written (1)."""
+        if side is not None and side.fd is not None:
+            pair = self._watched.setdefault(side.fd, [None, None])
+            pair[which] = stream
+            if pair == [None, None]:
+                del self._watched[side.fd]
+            self._interest(side.fd, *pair)
+
+    def _interest(self, fd: int, reader: 'Any', writer: 'Any') -> None:
+        """Who is interested in a descriptor has changed."""
+        self._poll = None
+
+    def drop(self, side: 'Optional[Side]') -> None:
+        """Stop to watch a side, and close it."""
+        if side is not None:
+            self._watch(side, 0, None)
+            self._watch(side, 1, None)
+            side.close()
+
+    def shutdown(self) -> None:
+        """Begin the end. Any thread, any number of times."""
+        try:
+            self.defer(self._begin_shutdown)
+        except Error:
+            pass
+
+    def join(self) -> None:
+        """Wait until the broker thread has ended."""
+        self._thread.join()
+
+    def _begin_shutdown(self) -> None:
+        if not self.stopping:
+            self.stopping = True
+            fire(self, 'shutdown')
+
+    def _streams(self) -> 'List[Any]':
+        return list(dict.fromkeys(stream for pair in self._watched.values() for stream in pair if stream))
+
+    def _linger(self) -> bool:
+        """Whether the end has to wait for somebody."""
+        return False
+
+    def _broker_main(self) -> None:
+        self._ident = threading.get_ident()
+        try:
+            while not self.stopping or self._linger():
+                self._turn()
+        except BaseException:       # a bug of ours: nobody may be left waiting for it
+            log(ERROR, 'the broker failed')
+        self._end()
+
+    def _wait(self) -> 'Optional[float]':
+        """Seconds until something is due; None: nothing is."""
+        return None
+
+    def _ready(self, timeout: 'Optional[float]') -> 'Sequence[Tuple[int, int]]':
+        """Wait for descriptors; return (descriptor, events). By poll(), which is right for the handful of a leaf."""
+        if self._poll is None:
+            self._poll = select.poll()
+            for fd, (reader, writer) in self._watched.items():
+                self._poll.register(fd, POLLIN * bool(reader) | POLLOUT * bool(writer))
+        return self._poll.poll(timeout and timeout * 1000 + 1)      # type: ignore[no-any-return]
+
+    def _turn(self) -> None:
+        """Go round the loop once: send what is new, wait, serve the descriptors that are ready."""
+        self._flush()
+        for fd, events in self._ready(self._wait()):
+            # An error or a hang-up counts as both: the read or write that follows will find out. Looked up again
+            # each time, as an earlier event of this round may have closed the descriptor.
+            stream = events & ~POLLOUT and self._watched.get(fd, (None,))[0]
+            if stream:
+                self._guard(stream, stream.on_receive)
+            stream = events & ~POLLIN and self._watched.get(fd, (None, None))[1]
+            if stream:
+                self._guard(stream, stream.on_transmit)
+
+    def _flush(self) -> None:
+        while self._outgoing:
+            outgoing, self._outgoing = self._outgoing, []
+            for stream in dict.fromkeys(outgoing):
+                self._guard(stream, stream.on_transmit)
+
+    def _guard(self, stream: 'Any', fn: 'Function') -> None:
+        """Run a handler. What it fails with is logged, and costs at most the stream that it belongs to."""
+        try:
+            fn(self)
+        except BlockingIOError:
+            pass        # ready it was said to be, ready it was not
+        except Exception:
+            log(ERROR, 'error on the broker thread, %r', stream)
+            if stream is not None:
+                stream.on_disconnect(self)
+
+    def run_deferred(self) -> None:
+        with self._lock:
+            work, self._deferred = self._deferred, []
+        for fn, args, kwargs in work:
+            self._guard(None, lambda broker: fn(*args, **kwargs))   # noqa: B023    (it runs at once)
+
+    def _end(self) -> None:
+        for stream in self._streams():
+            if stream is not self._waker:
+                self._guard(stream, stream.on_disconnect)
+        with self._lock:
+            self._closed = True     # from here on defer() raises, and what it took before runs now
+        self.run_deferred()
+        fire(self, 'exit')
+        self._waker.on_disconnect(self)
+
+
+# ---- 9: streams ------------------------------------------------------------------------------------
+
+class BasicStream:
+    """Something with descriptors that the broker watches. All methods: broker thread. Signal: `disconnect`.
+
+    The broker calls ``on_receive(broker)`` when the receive side can be read, ``on_transmit(broker)`` when the transmit
+    side can be written, each as far as it was asked to watch them.
+    """
+
+    receive_side: 'Optional[Side]' = None
+    transmit_side: 'Optional[Side]' = None
+
+    def on_disconnect(self, broker: Broker) -> None:
+        """Close both sides; also called when the other end has."""
+        was_open = self.is_open()
+        broker.drop(self.receive_side)
+        broker.drop(self.transmit_side)
+        if was_open:
+            fire(self, 'disconnect')
+
+    def is_open(self) -> bool:
+        return any(side and side.fd is not None for side in (self.receive_side, self.transmit_side))
+
+
+class _Waker(BasicStream):
+    """A pipe that the broker reads, so that other threads can end its wait."""
+
+    def __init__(self, broker: Broker) -> None:
+        reader, writer = os.pipe()
+        self.receive_side, self.transmit_side = Side(reader), Side(writer)
+        broker._watch(self.receive_side, 0, self)
+
+    def wake(self) -> None:
+        # One byte at a time is on its way, so there is always room.
+        self.transmit_side.write((b'\0',))      # type: ignore[union-attr]
+
+    def on_receive(self, broker: Broker) -> None:
+        self.receive_side.read(1)               # type: ignore[union-attr]
+        broker.run_deferred()
+
+
+class Stream(BasicStream):
+    """Messages to and from a parent or a child, and everyone behind it. Broker thread.
+
+    :ivar remote_id: id of the context at the other end.
+    :ivar reason: once disconnected: why.
+    """
+
+    #: Buffers in one system call; Linux takes 1024.
+    MAX_BUFFERS = 512
+
+    reason = ''
+
+    def __init__(self, router: 'Router', remote_id: int, name: str, reader: int, writer: int) -> None:
+        self.router, self.remote_id, self.name = router, remote_id, name
+        self.receive_side, self.transmit_side = Side(reader), Side(writer)
+        self._framer = Framer(router.max_message_size)
+        self._unsent: 'Deque[Any]' = deque()
+
+    def on_receive(self, broker: Broker) -> None:
+        data = self.receive_side.read()         # type: ignore[union-attr]
+        if data:
+            self.receive(data)
+        else:
+            self.on_disconnect(broker)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes that came from the other end."""
+        try:
+            for msg in self._framer.receive(data):
+                self.router._async_route(msg, self)
+        except StreamError as exc:
+            log(WARNING, 'disconnecting %s: %s', self.name, exc)
+            self.reason = str(exc)
+            self.on_disconnect(self.router.broker)
+
+    def send(self, msg: Message) -> None:
+        """Queue a message."""
+        self._unsent.append(msg.pack())
+        if msg.data:
+            self._unsent.append(msg.data)
+        self.router.broker._start_transmit(self)
+
+    def on_transmit(self, broker: Broker) -> None:
+        wait = False
+        while self._unsent and not wait and self.is_open():
+            try:
+                buffers = [self._unsent[i] for i in range(min(len(self._unsent), self.MAX_BUFFERS))]
+                sent = self.transmit_side.write(buffers)        # type: ignore[union-attr]
+                if sent is None:
+                    self._unsent.clear()    # gone; the reading side will hear its last words, and find out
+                else:
+                    self._forget(sent)
+            except BlockingIOError:
+                wait = True
+        broker._watch(self.transmit_side, 1, self if wait else None)
+
+    def _forget(self, sent: int) -> None:
+        """Drop `sent` bytes from the queue, without copying what remains."""
+        while sent:
+            first = self._unsent.popleft()
+            if len(first) > sent:
+                self._unsent.appendleft(memoryview(first)[sent:])
+                return
+            sent -= len(first)
+
+    def on_disconnect(self, broker: Broker) -> None:
+        if self.is_open():
+            # The last log lines may still be in the queue. This end is near, so it may wait a moment.
+            give_up = time.monotonic() + 1
+            while broker.stopping and self._unsent and time.monotonic() < give_up:
+                self.on_transmit(broker)
+                time.sleep(0.001 if self._unsent else 0)
+            BasicStream.on_disconnect(self, broker)
+            self.announce()
+
+    def announce(self) -> None:
+        """Tell the router that everyone behind this stream is gone."""
+        self.router._on_stream_lost(self, self.reason or 'the connection to %s was closed' % self.name)
+
+
+# ---- 10: router ------------------------------------------------------------------------------------
+
+class Router(Seed):
+    """Carries messages between the contexts around it and the handles of its own. Signal: `shutdown`.
+
+    This is a leaf's: all it knows is its parent. `mitogen.parent.Router` has children, and routes between them.
+
+    :param broker: whose thread the router lives on.
+    :ivar context_id: id of the context that it belongs to.
+    :ivar parent_ids: ids of the parent, its parent and so on; empty in a master.
+    :ivar unidirectional: contexts below may talk only with those above, not with each other.
+    """
+
+    grown_in = 'mitogen.parent'
+    context_class: 'Any' = None     # set where Context is defined
+    max_message_size = MAX_MESSAGE_SIZE
+    unidirectional = False
+    log_level = INFO
+    parent_stream: 'Optional[Stream]' = None
+    econtext: 'Any' = None          # the ExternalContext, in a child
+
+    def __init__(self, broker: Broker, context_id: int = 0, parent_ids: 'Sequence[int]' = ()) -> None:
+        self.broker, self.context_id, self.parent_ids = broker, context_id, list(parent_ids)
+        self._lock = threading.Lock()
+        self._handles = itertools.count(FIRST_FREE_HANDLE)
+        # Under the lock, as is the next: handle -> (fn, persist, policy, respondent), as in add_handler().
+        self._handlers: 'Dict[int, Tuple[Any, ...]]' = {}
+        self._awaiting: 'Dict[int, Set[int]]' = {}          # respondent's id -> handles that await it
+        self._contexts: 'Any' = weakref.WeakValueDictionary()
+        self.add_handler(lambda msg: self._on_del_route(msg), DEL_ROUTE)
+        listen(broker, 'exit', self._on_broker_exit)
+
+    # contexts
+
+    def myself(self) -> 'Context':
+        """Return a Context for the one that this router belongs to. Any thread."""
+        return self.context_by_id(self.context_id, name='self')     # type: ignore[return-value]
+
+    def context_by_id(self, context_id: int, via_id: 'Optional[int]' = None, create: bool = True,
+                      name: 'Optional[str]' = None) -> 'Optional[Context]':
+        """Return the Context with that id. Any thread.
+
+        :param via_id: id of its parent, when the context is created.
+        :param create: False: return None when it is not known.
+        """
+        context = self._contexts.get(context_id)
+        if context is None and create:
+            context = self.context_class(self, context_id, name)
+            if via_id is not None:
+                context.via = self.context_by_id(via_id)
+            context = self._contexts.setdefault(context_id, context)
+        return context      # type: ignore[no-any-return]
+
+    def stream_by_id(self, context_id: int) -> 'Optional[Stream]':
+        """Return the stream that leads to a context, or None."""
+        return self.parent_stream
+
+    # handles
+
+    def add_handler(self, fn: 'Callable[[Message], Any]', handle: 'Optional[int]' = None, persist: bool = True,
+                    policy: 'Optional[Callable[[Message, Any], Any]]' = None, respondent: 'Optional[Context]' = None,
+                    overwrite: bool = False) -> int:
+        """Have ``fn(msg)`` called, on the broker thread, for each message to a handle. Any thread.
+
+        :param handle: its number; None: choose one.
+        :param persist: False: remove the handler after one message.
+        :param policy: ``policy(msg, stream)`` false: the message is refused. `stream` is None for one from here.
+        :param respondent: the context from which messages are expected. Others cannot send to the handle, and when
+            that context is lost `fn` gets a dead message that says why.
+        :param overwrite: replace an older handler.
+        :returns: the handle's number.
+        :raises Error: there is one already.
+        """
+        with self._lock:
+            handle = next(self._handles) if handle is None else handle
+            if handle in self._handlers and not overwrite:
+                raise Error('handle %d is taken', handle)
+            self._handlers[handle] = fn, persist, policy, respondent
+            if respondent is not None:
+                self._awaiting.setdefault(respondent.context_id, set()).add(handle)
+        return handle
+
+    def del_handler(self, handle: int) -> None:
+        """Remove a handler. Any thread.
+
+        :raises KeyError: there is none.
+        """
+        with self._lock:
+            respondent = self._handlers.pop(handle)[3]
+            if respondent is not None:
+                self._awaiting.get(respondent.context_id, set()).discard(handle)
+
+    # messages
+
+    def route(self, msg: Message) -> None:
+        """Send a message, to this context or another. Any thread; the order of one thread's messages is kept.
+
+        :raises Error: the broker has ended.
+        """
+        if msg.src_id is None:
+            msg.src_id = self.context_id
+        if msg.auth_id is None:
+            msg.auth_id = self.context_id
+        self.broker.defer(self._async_route, msg, None)
+
+    def _async_route(self, msg: Message, stream: 'Optional[Stream]') -> None:
+        """Move a message on; `stream` is what it came from."""
+        if len(msg.data) > self.max_message_size:
+            self._refuse(msg, 'message of %d bytes is too large, the limit is %d'
+                         % (len(msg.data), self.max_message_size))
+        elif msg.dst_id == self.context_id:
+            self._deliver(msg, stream)
+        else:
+            out, why = self._egress(msg, stream)
+            if out is None:
+                self._refuse(msg, why)
+            else:
+                out.send(msg)
+
+    def _egress(self, msg: Message, stream: 'Optional[Stream]') -> 'Tuple[Optional[Stream], str]':
+        """Where a message goes next; or None and why it cannot."""
+        return (self.parent_stream if stream is None else None), 'context %d is unknown or gone' % msg.dst_id
+
+    def _refuse(self, msg: Message, reason: str) -> None:
+        """Answer a message that cannot be delivered. A dead message gets no answer, so this cannot go on for ever."""
+        if msg.reply_to and not msg.is_dead:
+            dead = Message.dead(reason, dst_id=msg.src_id, handle=msg.reply_to)
+            dead.src_id = dead.auth_id = self.context_id
+            self._async_route(dead, None)
+        else:
+            log(DEBUG, 'dropped %r: %s', msg, reason)
+
+    def _deliver(self, msg: Message, stream: 'Optional[Stream]') -> None:
+        msg.router, msg.stream = self, stream
+        handler = self._handlers.get(msg.handle)
+        if handler is None:
+            self._refuse(msg, 'context %d does not listen to handle %d' % (self.context_id, msg.handle))
+            return
+        fn, persist, policy, respondent = handler
+        if policy and not policy(msg, stream) or not self._expected(msg, stream, respondent):
+            self._refuse(msg, 'refused by policy')
+            return
+        if not persist:
+            try:
+                self.del_handler(msg.handle)
+            except KeyError:        # its owner closed it a moment ago
+                return
+        self._hand_to(fn, msg)
+
+    def _expected(self, msg: Message, stream: 'Optional[Stream]', respondent: 'Optional[Context]') -> bool:
+        """A context must not answer in the name of another. A refusal may come from any router on the way."""
+        return stream is None or respondent is None or (
+            self.stream_by_id(respondent.context_id) is stream
+            and (msg.src_id == respondent.context_id or msg.is_dead))
+
+    def _hand_to(self, fn: 'Function', msg: Message) -> None:
+        try:
+            fn(msg)
+        except Exception:
+            log(ERROR, 'the handler of %r failed', msg)
+
+    # those who are gone
+
+    def _on_del_route(self, msg: Message) -> None:
+        """The parent says that contexts are gone of which we know."""
+        self._lost(*msg.unpickle())
+
+    def _on_stream_lost(self, stream: Stream, reason: str) -> None:
+        """Our own parent is gone; the broker's end will wake everyone."""
+        self.parent_stream = None
+
+    def _lost(self, ids: 'List[int]', reason: str) -> None:
+        """Contexts are gone: wake who waits for them here."""
+        for context_id in ids:
+            with self._lock:
+                handlers = [(h, self._handlers[h]) for h in sorted(self._awaiting.pop(context_id, ()))]
+                for handle, handler in handlers:
+                    if not handler[1]:
+                        del self._handlers[handle]
+            self._bury(handlers, reason)
+            context = self._contexts.get(context_id)
+            if context is not None:
+                fire(context, 'disconnect')
+
+    def _bury(self, handlers: 'Iterable[Tuple[int, Tuple[Any, ...]]]', reason: str) -> None:
+        for handle, handler in handlers:
+            msg = Message.dead(reason, dst_id=self.context_id, src_id=self.context_id, auth_id=self.context_id,
+                               handle=handle)
+            msg.router = self
+            self._hand_to(handler[0], msg)
+
+    def _on_broker_exit(self) -> None:
+        """Nobody will deliver anything any more: whoever waits, wakes."""
+        with self._lock:
+            handlers, self._handlers, self._awaiting = self._handlers, {}, {}
+        self._bury([item for item in handlers.items() if item[0] >= FIRST_FREE_HANDLE or item[0] == CALL_FUNCTION],
+                   'this context is shutting down')
+        fire(self, 'shutdown')
+
+
+# ---- 11: contexts, receivers, senders --------------------------------------------------------------
+
+class Context(Seed):
+    """Stands for an interpreter somewhere, this one included. Signal: `disconnect`.
+
+    Equal and hashable by router and id. Can be sent in messages. What calls functions comes with mitogen.parent.
+
+    :ivar context_id: number, unique in the tree.
+    :ivar name: for people; may be None.
+    :ivar via: the Context that started it, or None.
+    """
+
+    grown_in = 'mitogen.parent'
+    travels_as = 'mitogen.core.Context'
+    via: 'Optional[Context]' = None
+
+    def __init__(self, router: Router, context_id: int, name: 'Optional[str]' = None) -> None:
+        self.router, self.context_id, self.name = router, context_id, name
+
+    def __setstate__(self, state: 'Any') -> None:
+        raise TypeError('state refused')
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Context) and (self.router, self.context_id) == (other.router, other.context_id)
+
+    def __hash__(self) -> int:
+        return hash((id(self.router), self.context_id))
+
+    def __repr__(self) -> str:
+        return 'Context(%d, %r)' % (self.context_id, self.name)
+
+    def send(self, msg: Message) -> None:
+        """Send `msg` to this context. Any thread.
+
+        :raises Error: the broker has ended.
+        """
+        msg.dst_id = self.context_id
+        self.router.route(msg)
+
+
+Router.context_class = Context
+
+
+class Receiver:
+    """Messages to one handle of this context, for threads to wait on.
+
+    :param handle: its number; None: choose one.
+    :param persist: False: one message only.
+    :param respondent: as in Router.add_handler().
+    :ivar notify: function that is called with the receiver, on the broker thread, after each arrival.
+    """
+
+    notify: 'Optional[Callable[[Any], None]]' = None
+
+    def __init__(self, router: Router, handle: 'Optional[int]' = None, persist: bool = True,
+                 respondent: 'Optional[Context]' = None, policy: 'Optional[Function]' = None,
+                 overwrite: bool = False) -> None:
+        self.router = router
+        self._latch = Latch()
+        self.handle = router.add_handler(self._on_receive, handle, persist, policy, respondent, overwrite)
+
+    def _on_receive(self, msg: Message) -> None:
+        try:
+            self._latch.put(msg)
+        except LatchError:
+            return
+        if self.notify:
+            self.notify(self)
+
+    def to_sender(self) -> 'Sender':
+        """Return a Sender that leads here; it can be sent to other contexts."""
+        return Sender(self.router.myself(), self.handle)
+
+    def get(self, timeout: 'Optional[float]' = None, block: bool = True, throw_dead: bool = True) -> Message:
+        """Wait for the next message.
+
+        :param timeout: seconds; None: for ever.
+        :param block: False: do not wait.
+        :param throw_dead: False: return a dead message rather than raise.
+        :raises TimeoutError: nothing came in time.
+        :raises ChannelError: the other end is gone, closed or refused; the text says why.
+        :raises LatchError: this receiver was closed.
+        """
+        msg: Message = self._latch.get(timeout, block)
+        if msg.is_dead and throw_dead:
+            raise ChannelError(msg.reason)
+        return msg
+
+    def __iter__(self) -> 'Iterator[Message]':
+        """Yield messages until the other end closes; a loss of any other kind raises ChannelError."""
+        while True:
+            msg = self.get(throw_dead=False)
+            if msg.is_dead and msg.reason == CLOSED:
+                return
+            if msg.is_dead:
+                raise ChannelError(msg.reason)
+            yield msg
+
+    def empty(self) -> bool:
+        return self._latch.empty()
+
+    def size(self) -> int:
+        return self._latch.size()
+
+    def close(self) -> None:
+        """Stop to listen; who waits here gets LatchError. Any thread, any number of times."""
+        try:
+            self.router.del_handler(self.handle)
+        except KeyError:
+            pass
+        self._latch.close()
+
+
+class Sender:
+    """Where a Receiver of another context (or of this one) can be reached. Can be sent in messages."""
+
+    def __init__(self, context: 'Any', dst_handle: int) -> None:
+        self.context, self.dst_handle = context, dst_handle
+
+    def send(self, obj: 'Any') -> None:
+        """Send a value. Any thread.
+
+        :raises TypeError: `obj` may not travel.
+        """
+        self.context.send(Message.pickled(obj, handle=self.dst_handle))
+
+    def close(self) -> None:
+        """Tell the receiver that nothing more will come."""
+        self.context.send(Message.dead(CLOSED, handle=self.dst_handle))
+
+
+class Channel(Sender, Receiver):
+    """A Sender and a Receiver in one. The handle at the other end must be told by other means.
+
+    :param context: the context at the other end.
+    :param dst_handle: the handle there.
+    """
+
+    def __init__(self, router: Router, context: Context, dst_handle: int, handle: 'Optional[int]' = None) -> None:
+        Sender.__init__(self, context, dst_handle)
+        Receiver.__init__(self, router, handle)
+
+    def close(self) -> None:
+        Sender.close(self)
+        Receiver.close(self)
+
+
+# ---- 12: importer ----------------------------------------------------------------------------------
+
+class Importer(Seed):
+    """Gives the import system what the interpreter does not have itself, from the parent.
+
+    It stands last among the finders, so what is installed here wins. Any thread but the broker's may import;
+    one request for each module goes to the parent, however many threads want it.
+    """
+
+    grown_in = 'mitogen.modules.loader'
+
+    def __init__(self, router: Router) -> None:
+        self.table = ModuleTable()
+        self.router = router
+        self._lock = threading.Lock()
+        self._waiting: 'Dict[str, List[Callable[[Module], None]]]' = {}     # under the lock, and the table's growth
+        router.add_handler(self._on_load_module, LOAD_MODULE, policy=has_parent_authority)
+        # After a fork another router's importer stands there, with a broker that is no more.
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Importer)] + [self]
+
+    # fetching
+
+    def ask(self, fullname: str, then: 'Callable[[Module], None]', wanted: str = '') -> None:
+        """Call ``then(module)`` once it is known whether there is such a module; at once when it already is.
+
+        :param wanted: the module below it that this is about, so that one answer can bring all that it needs.
+        """
+        with self._lock:
+            module = self.table.modules.get(fullname)
+            first = fullname not in self._waiting
+            if module is None:
+                self._waiting.setdefault(fullname, []).append(then)
+        if module is not None:
+            then(module)
+        elif first:
+            self.router.route(Message.pickled((fullname, wanted), dst_id=self.router.parent_ids[0],
+                                              handle=GET_MODULE))
+
+    def fetch(self, fullname: str, wanted: str = '') -> Module:
+        """Wait for a module from the parent.
+
+        :raises ImportError: none came; the text says why.
+        """
+        latch = Latch()
+        try:
+            if self.router.broker.on_thread():
+                raise Error('the broker thread cannot wait for it')
+            self.ask(fullname, latch.put, wanted)
+            return latch.get(MODULE_TIMEOUT)        # type: ignore[no-any-return]
+        except Error as exc:
+            raise ImportError('module %s did not come from the parent: %s' % (fullname, exc)) from None
+
+    def _on_load_module(self, msg: Message) -> None:
+        self._loaded(Module(*msg.unpickle()))
+
+    def _loaded(self, module: Module) -> None:
+        with self._lock:
+            self.table.modules[module.fullname] = module
+            waiting = self._waiting.pop(module.fullname, ())
+        for then in waiting:
+            then(module)
+
+    # the import system's side: finder and loader
+
+    def find_spec(self, fullname: str, path: 'Any' = None, target: 'Any' = None) -> 'Any':
+        exists = self.table.exists(fullname, path)
+        if exists is None:
+            exists = self.fetch(fullname, _import_target(fullname)).source is not None
+        module = self.table.modules.get(fullname)
+        if module and exists:
+            spec = type(sys.__spec__)(fullname, self, origin='master:' + module.path,     # type: ignore
+                                      is_package=module.submodules is not None)
+            spec.has_location = True        # so that the module has a __file__
+            return spec
+        if module and module.reason:
+            raise ModuleNotFoundError(module.reason, name=fullname)
+
+    def create_module(self, spec: 'Any') -> None:
+        """Let the import system make it."""
+
+    def exec_module(self, module: 'ModuleType') -> None:
+        exec(self.get_code(module.__name__), module.__dict__)
+
+    def get_code(self, fullname: str) -> 'CodeType':
+        record = self.record(fullname)
+        try:
+            return compile(zlib.decompress(record.source), 'master:' + record.path, 'exec',     # type: ignore
+                           dont_inherit=True)
+        except SyntaxError as exc:
+            exc.msg += ' (in Python %d.%d)' % sys.version_info[:2]
+            raise
+
+    def record(self, fullname: str) -> Module:
+        """Return a module that exists, fetched if need be.
+
+        :raises ImportError: there is none.
+        """
+        record = self.table.modules.get(fullname) or self.fetch(fullname)
+        if record.source is None:
+            raise ImportError(record.reason or 'no module %s' % fullname)
+        return record
+
+    def main_module(self) -> 'ModuleType':
+        """Return the master's main script as module, executed without its main part."""
+        module = sys.modules['__main__']
+        if not isinstance(getattr(module, '__loader__', None), Importer):
+            record = self.record('__main__')
+            module = type(sys)('__main__')
+            module.__file__, module.__loader__, module.__package__ = 'master:' + record.path, self, record.package
+            sys.modules['__main__'] = module
+            self.exec_module(module)
+        return module
+
+
+def _import_target(fullname: str) -> str:
+    """The full name behind an import: ``import a.b.c`` asks a finder for ``a`` first, one round trip for each dot.
+
+    Only the frames of the import system, right above the finder, tell what it is really after.
+    """
+    frame: 'Any' = sys._getframe(2)
+    while frame is not None and 'importlib' in frame.f_code.co_filename:
+        name = frame.f_locals.get('name')
+        if isinstance(name, str) and name.startswith(fullname + '.'):
+            fullname = name
+        frame = frame.f_back
+    return fullname
+
+
+# ---- 13: standard output and logs ------------------------------------------------------------------
+
+def forward_log(router: Router, name: str, level: int, text: str) -> None:
+    """Send a log record to the master. Any thread; lost when the connection already is."""
+    try:
+        router.route(Message.pickled((name, level, text), handle=FORWARD_LOG))
+    except Error:
+        pass
+
+
+class LineForwarder(BasicStream):
+    """Reads what user code, and the programs that it starts, write to standard output or error."""
+
+    def __init__(self, router: Router, name: str, fd: int) -> None:
+        self._router, self._name, self._rest = router, name, b''
+        reader, writer = os.pipe()
+        os.dup2(writer, fd)
+        os.close(writer)
+        self.receive_side = Side(reader)
+        router.broker.start_receive(self)
+
+    def on_receive(self, broker: Broker) -> None:
+        data = self.receive_side.read()             # type: ignore[union-attr]
+        lines = (self._rest + data).split(b'\n')
+        self._rest = lines.pop() if data and len(lines[-1]) < MAX_LINE else b''
+        for line in lines:
+            if line:
+                forward_log(self._router, self._name, INFO, line.decode('utf-8', 'replace'))
+        if not data:
+            BasicStream.on_disconnect(self, broker)
+
+    def on_disconnect(self, broker: Broker) -> None:
+        """Take what is still in the pipe, then close it."""
+        try:
+            while self.is_open():
+                self.on_receive(broker)
+        except BlockingIOError:
+            if self._rest:
+                forward_log(self._router, self._name, INFO, self._rest.decode('utf-8', 'replace'))
+            BasicStream.on_disconnect(self, broker)
+
+
+class LoggingWatch:
+    """A finder that waits for somebody to import logging, and then connects it to the master: see mitogen.logs.
+
+    A child does not import logging for itself, as that is a third of its start-up time.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        if 'logging' in sys.modules:
+            self._connect()
+        else:
+            sys.meta_path.insert(0, self)
+
+    def _connect(self) -> None:
+        import mitogen.logs
+        mitogen.logs.connect(self._router)
+
+    def find_spec(self, name: str, path: 'Any' = None, target: 'Any' = None) -> 'Any':
+        if name == 'logging':
+            sys.meta_path.remove(self)
+            for finder in sys.meta_path:
+                spec: 'Any' = finder.find_spec(name, path, target)
+                if spec:
+                    self._execute = spec.loader.exec_module
+                    spec.loader.exec_module = self._exec_module
+                    return spec
+
+    def _exec_module(self, module: 'ModuleType') -> None:
+        self._execute(module)
+        self._connect()
+
+
+# ---- 14: dispatcher --------------------------------------------------------------------------------
+
+class Later:
+    """What a function returns that is called from another context and whose result is not there yet.
+
+    :param start: ``start(reply)`` is called at once; ``reply(value)``, from any thread, sends the result.
+    """
+
+    def __init__(self, start: 'Callable[[Callable[[Any], None]], None]') -> None:
+        self.start = start
+
+
+class Dispatcher:
+    """Runs, in the main thread, the functions that parents call: one at a time, in order of arrival."""
+
+    def __init__(self, econtext: 'ExternalContext') -> None:
+        self._econtext = econtext
+        self._failed: 'Dict[str, CallError]' = {}       # pipelined chain -> its first error
+        self._receiver = Receiver(econtext.router, CALL_FUNCTION, policy=has_parent_authority)
+
+    def run(self) -> None:
+        """Serve until the broker ends."""
+        while True:
+            try:
+                msg = self._receiver.get(throw_dead=False)
+                if msg.is_dead:
+                    return
+                self._serve(msg)
+            except KeyboardInterrupt:       # between two calls it hits nobody
+                pass
+
+    def _serve(self, msg: Message) -> None:
+        chain = None
+        try:
+            load = decoder(msg.data, self._econtext.router)
+            chain, module, path = load()
+            if not path:
+                self._failed.pop(chain, None)
+                return
+            if chain in self._failed:
+                raise self._failed[chain]
+            args, kwargs = load()
+            result = self._call(module, path, args, kwargs)
+        except BaseException as exc:        # SystemExit too: it ends the call, not the context
+            result = CallError.of(exc)
+        if isinstance(result, Later):
+            result.start(lambda value: self._reply(msg, chain, value))
+        else:
+            self._reply(msg, chain, result)
+
+    def _call(self, module: str, path: str, args: 'Any', kwargs: 'Any') -> 'Any':
+        fn: 'Any' = self._econtext.load_module(module)
+        for name in path.split('.'):
+            fn = getattr(fn, name)
+        if getattr(fn, 'mitogen_takes_econtext', False):
+            kwargs['econtext'] = self._econtext
+        if getattr(fn, 'mitogen_takes_router', False):
+            kwargs['router'] = self._econtext.router
+        return fn(*args, **kwargs)
+
+    def _reply(self, msg: Message, chain: 'Optional[str]', result: 'Any') -> None:
+        try:
+            reply = Message.pickled(result)
+        except Exception as exc:
+            result = CallError.of(exc)
+            reply = Message.pickled(result)
+        if isinstance(result, CallError):
+            if chain is not None and len(self._failed) < MAX_FAILED_CHAINS:
+                self._failed.setdefault(chain, result)
+            if not msg.reply_to:
+                log(WARNING, 'a call without reply failed: %s', result)
+        try:
+            msg.reply(reply)
+        except Error:
+            pass        # the broker is gone, and with it whoever asked
+
+
+# ---- 15: ExternalContext ---------------------------------------------------------------------------
+
+class ExternalContext:
+    """A child: everything between the first stage and the end of its process.
+
+    :param config: what the parent knew: see `mitogen.boot.payload.configuration`.
+    :ivar context: the Context of this child itself.
+    :ivar parent: the Context that started it.
+    """
+
+    def __init__(self, config: 'Dict[str, Any]') -> None:
+        self.config = config
+        self._become(config['context_id'], config['parent_ids'])
+        self.broker = Broker()
+        self.router = router = Router(self.broker, config['context_id'], config['parent_ids'])
+        router.__dict__.update(config['router'])
+        router.econtext = self
+        router.add_handler(lambda msg: self.broker.shutdown(), SHUTDOWN, policy=has_parent_authority)
+        self.context = router.myself()
+        self.parent = router.context_by_id(config['parent_ids'][0], name='parent')
+        self.importer = Importer(router)
+        self.dispatcher = Dispatcher(self)
+        listen(self.broker, 'shutdown', self._end_soon)
+
+    def main(self, *link: int) -> None:
+        """Live. Returns when the parent is lost or has asked for the end. Main thread.
+
+        :param link: descriptor that the parent writes to, and the one that it reads; default: standard input and
+            output. The ready marker is the first thing on the second.
+        """
+        global _log_router
+        _log_router = self.router
+        self._connect(*(link or (os.dup(0), os.dup(1))))
+        LoggingWatch(self.router)
+        if 'on_start' in self.config:
+            self.config['on_start'](self)
+        self.dispatcher.run()
+        for stream in sys.stdout, sys.stderr:
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass            # the user's code closed it
+        self.broker.shutdown()
+        self.broker.join()
+
+    def _become(self, context_id: int, parent_ids: 'List[int]') -> None:
+        """Make this process known to itself as a child."""
+        package: 'Any' = sys.modules.get('mitogen')
+        if package is None:
+            package = sys.modules['mitogen'] = type(sys)('mitogen')
+            package.__path__ = []
+            package.core = sys.modules[__name__]
+            exec(self.config['package'], package.__dict__)
+        package.is_master, package.context_id = False, context_id
+        package.parent_id, package.parent_ids = parent_ids[0], parent_ids
+
+    def _connect(self, reader: int, writer: int) -> None:
+        """Take the link to the parent out of reach of user code, say that we are ready, and listen."""
+        # Reversed: neither our own command line nor what a login script echoes contains it.
+        os.write(writer, self.config['token'][::-1].encode())
+        stream = Stream(self.router, self.config['parent_ids'][0], 'parent', reader, writer)
+        self.router.parent_stream = stream
+        listen(stream, 'disconnect', self.broker.shutdown)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        for fd, name in (1, 'stdout'), (2, 'stderr'):
+            LineForwarder(self.router, name, fd)
+            # Line by line, so that print() is seen when it happens.
+            setattr(sys, name, open(fd, 'w', 1, encoding='utf-8', errors='backslashreplace', closefd=False))
+        self.broker.start_receive(stream)
+
+    def _end_soon(self) -> None:
+        """The end has begun. User code that does not come back must not keep the process alive."""
+        def end() -> None:
+            time.sleep(EXIT_GRACE)
+            os._exit(1)
+        threading.Thread(target=end, daemon=True).start()
+
+    def load_module(self, fullname: str) -> 'Any':
+        """Return a module by name, imported if need be. Main thread or any of the user's."""
+        if fullname == '__main__' and not self.config.get('forked'):
+            return self.importer.main_module()
+        __import__(fullname)
+        return sys.modules[fullname]
+
+
+def name_process(name: str) -> None:
+    """Overwrite the command line that ps shows with `name`, where the system lets us (Linux)."""
+    try:
+        with open('/proc/self/stat', 'rb') as fp:
+            fields = fp.read().rpartition(b')')[2].split()
+        start, size = int(fields[45]), int(fields[46]) - int(fields[45])       # proc(5): arg_start, arg_end
+        with open('/proc/self/mem', 'r+b', 0) as fp:
+            fp.seek(start)
+            fp.write(name.encode()[:size - 1].ljust(size, b'\0'))
+    except (OSError, ValueError, IndexError):
+        pass        # then it stays as the last argument, where the first stage was given it

@@ -1,0 +1,94 @@
+"""
+Connection method `fork`: a copy of this process. Ring 1.
+
+Quick, because everything is imported already; and for the same reason it inherits whatever the program holds: locks,
+connections, temporary files. What belongs to this library, to random and to logging is put right here; the rest is for
+`on_fork`.
+"""
+
+import os
+import random
+import sys
+
+import mitogen.boot.dialogue
+import mitogen.boot.process
+import mitogen.boot.start
+import mitogen.core
+import mitogen.method
+from mitogen.boot.dialogue import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
+
+
+class Method(mitogen.method.Method):
+    """`fork`: no program, no options of an interpreter.
+
+    :param on_fork: called in the child before anything else: the place to let go of inherited resources.
+    :param on_start: called as ``on_start(econtext)`` in the child before it serves calls.
+    """
+
+    name = 'fork'
+
+    def __init__(self, on_fork: 'Optional[Callable[[], Any]]' = None,
+                 on_start: 'Optional[Callable[[Any], Any]]' = None, **common: 'Any') -> None:
+        self.on_fork, self.on_start = on_fork, on_start
+        mitogen.method.Method.__init__(self, **common)
+
+    def target(self) -> str:
+        return str(os.getpid())
+
+    def argv(self, command: 'List[str]') -> 'List[str]':
+        return ['fork']
+
+    def spawn(self, router: 'Any', config: 'Dict[str, Any]') -> 'Tuple[Plan, mitogen.boot.process.Child]':
+        """Fork. The thread that calls becomes the child's main thread."""
+        plan = Plan(self.name, self.target(), 'fork()', b'', config['token'], self.connect_timeout)
+        child_reads, we_write = os.pipe()
+        we_read, child_writes = os.pipe()
+        for stream in sys.stdout, sys.stderr:
+            if stream is not None:
+                stream.flush()          # or both processes would write what is buffered
+        name = mitogen.boot.start.process_name(self)
+        pid = os.fork()
+        if not pid:
+            mitogen.core.name_process(name)
+            _run(self, router, config, child_reads, child_writes, (we_write, we_read))
+        os.close(child_reads)
+        os.close(child_writes)
+        return plan, mitogen.boot.process.Child(mitogen.boot.process.Process(pid), we_write, we_read)
+
+
+def _run(method: Method, router: 'Any', config: 'Dict[str, Any]', reader: int, writer: int,
+         others: 'Tuple[int, int]') -> 'NoReturn':
+    """The child's life. Never returns into the stack of the program that forked."""
+    status = 1
+    try:
+        os.setsid()                     # as every child: a Ctrl-C is for the master
+        for fd in others + tuple(mitogen.core.Side.all_open):
+            os.close(fd)                # or our siblings would never see their connections end
+        mitogen.core.Side.all_open.clear()
+        _put_right()
+        if method.on_fork:
+            method.on_fork()
+        # The master's main script is here already, unless we come from a child that never needed it.
+        config = dict(config, forked=router.econtext is None or 'forked' in router.econtext.config)
+        if method.on_start:
+            config['on_start'] = method.on_start
+        econtext = mitogen.core.ExternalContext(config)
+        if router.econtext is not None:
+            econtext.importer.table = router.econtext.importer.table
+        econtext.main(reader, writer)
+        status = 0
+    except BaseException:
+        mitogen.core.log(mitogen.core.ERROR, 'forked child failed')
+    finally:
+        os._exit(status)
+
+
+def _put_right() -> None:
+    """Undo what a child must not share with its parent."""
+    random.seed()
+    if 'ssl' in sys.modules:
+        sys.modules['ssl'].RAND_add(os.urandom(32), 32.0)

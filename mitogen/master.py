@@ -1,0 +1,155 @@
+"""
+What only the first process has: a broker that ends with the program, ids, modules to serve, logs to collect.
+
+Ring 2: never sent to a child.
+"""
+
+import atexit
+import logging
+import threading
+from types import TracebackType
+from typing import Any
+
+import mitogen.broker
+import mitogen.core
+import mitogen.logs
+import mitogen.modules.responder
+import mitogen.parent
+from mitogen.core import ADD_ROUTE, ALLOCATE_ID, Message
+
+#: Ids in one answer. A child asks for a few at once; one that wants more is refused, so that none can use them all up.
+MAX_IDS = 1024
+
+
+class Broker(mitogen.broker.Broker):
+    """The master's broker.
+
+    :param install_watcher: shut down when the program ends, in case it forgets to; as its thread is a daemon, the
+        program would otherwise end without a word to its children.
+    """
+
+    shutdown_timeout = 5.0
+
+    def __init__(self, install_watcher: bool = True) -> None:
+        mitogen.broker.Broker.__init__(self)
+        if install_watcher:
+            atexit.register(self._at_exit)
+            mitogen.core.listen(self, 'exit', lambda: atexit.unregister(self._at_exit))
+
+    def _at_exit(self) -> None:
+        self.shutdown()
+        self.join()
+
+
+class IdAllocator:
+    """Gives out the ids of contexts, and remembers who starts whom, so that routes can be granted.
+
+    Any thread.
+    """
+
+    def __init__(self, router: 'Router') -> None:
+        self._router = router
+        self._lock = threading.Lock()
+        self._next = 1
+        self._owners: dict[int, int] = {}       # id -> id of the context that it was given to
+        router.add_handler(self._on_request, ALLOCATE_ID)
+
+    def allocate(self, owner: int = 0, count: int = 1) -> int:
+        """Return the first of `count` ids for children of `owner`, with routes to it everywhere on the way."""
+        with self._lock:
+            first = self._next
+            self._next += count
+            for context_id in range(first, first + count):
+                self._owners[context_id] = owner
+        if owner:
+            self._router.broker.defer(self._grant, first, count, owner)
+        return first
+
+    def ancestors(self, context_id: int) -> list[int]:
+        """Ids above a context, nearest first, without the master's."""
+        found = []
+        while self._owners.get(context_id):
+            context_id = self._owners[context_id]
+            found.append(context_id)
+        return found
+
+    def _grant(self, first: int, count: int, owner: int) -> None:
+        self._router.routes.grant(first, count, owner)
+        # From the top down: the message to each hop is delivered by those that have heard already.
+        for hop in reversed(self.ancestors(owner)):
+            self._router.route(Message.pickled((first, count, owner), dst_id=hop, handle=ADD_ROUTE))
+
+    def _on_request(self, msg: Message) -> None:
+        owner, count = msg.unpickle()
+        if not (isinstance(owner, int) and isinstance(count, int) and 0 < count <= MAX_IDS
+                and msg.src_id in [owner] + self.ancestors(owner)):
+            msg.reply(Message.dead('ids for context %r refused' % (owner,)))
+            return
+        msg.reply(self.allocate(owner, count))
+
+    def forget(self, ids: list[int]) -> None:
+        """Contexts are gone; so are those that were to be started by them."""
+        with self._lock:
+            for context_id in ids:
+                self._owners.pop(context_id, None)
+
+
+class Router(mitogen.parent.Router):
+    """The root of a tree of contexts. Its methods start children and return their Contexts.
+
+    :param broker: default: one of its own.
+    :param max_message_size: bytes; larger messages are refused, here and in all children.
+
+    Use it as context manager, or call ``router.broker.shutdown()`` and ``join()``, or leave it to the program's end.
+    """
+
+    def __init__(self, broker: mitogen.core.Broker | None = None, max_message_size: int | None = None) -> None:
+        mitogen.parent.Router.__init__(self, broker or Broker())
+        if max_message_size is not None:
+            self.max_message_size = max_message_size
+        self.id_allocator = IdAllocator(self)
+        mitogen.logs.FromChildren(self)
+
+    def __enter__(self) -> 'Router':
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.broker.shutdown()
+        self.broker.join()
+
+    def _make_relay(self) -> mitogen.modules.responder.Responder:
+        self.responder = mitogen.modules.responder.Responder(self)
+        return self.responder
+
+    def allocate_id(self, via: mitogen.core.Context | None = None) -> int:
+        """Return an unused id for a child of `via`, or of the master."""
+        return self.id_allocator.allocate(via.context_id if via else 0)
+
+    def _lost(self, ids: list[int], reason: str) -> None:
+        self.id_allocator.forget(ids)
+        mitogen.parent.Router._lost(self, ids, reason)
+
+    def bring_code(self, context: mitogen.core.Context, module: str, fn: Any = None) -> None:
+        if context.lacks(module):
+            self.responder.push_call(context, module, fn)
+
+    def core_sources(self) -> tuple[str, str]:
+        return self.responder.library.core_sources()
+
+    def child_log_level(self) -> int:
+        return logging.getLogger().getEffectiveLevel()
+
+    def enable_debug(self) -> None:
+        """Have children that are started from now on send all their log records, from level DEBUG on."""
+        self.debug = True
+
+    def get_streams(self) -> list[mitogen.core.Stream]:
+        """Return the streams to the direct children. Any thread."""
+        return self.routes.below()
+
+    def get_stats(self) -> dict[str, int]:
+        """Return figures for curious people: contexts known, streams open, modules kept. Any thread."""
+        streams = self.get_streams()
+        return {'streams': len(streams), 'contexts': sum(len(self.routes.behind(stream)) for stream in streams),
+                'modules': len(self.responder.library)}

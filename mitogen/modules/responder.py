@@ -1,0 +1,298 @@
+"""
+Serves modules: answers requests, and pushes what a call will need before the call.
+
+Ring 2: the master's end of what `mitogen.modules.relay` passes on. Handlers on the broker thread only put requests in
+a queue. Searching, scanning and compressing happen on a thread of their own, and push() does it on the thread that
+calls; what was found is kept, within limits.
+"""
+
+import os
+import queue
+import re
+import sys
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable
+from types import CodeType, FunctionType
+from typing import Any
+
+import mitogen.core
+import mitogen.minify
+import mitogen.modules.relay
+from mitogen.core import GET_MODULE, GET_RESOURCE, Message, Module
+from mitogen.modules import finder, scan
+from mitogen.modules.finder import Finder, NotFound
+from mitogen.modules.main_guard import Refused
+
+#: Bytes of compressed source that are kept. Django whole is 3 MB.
+MAX_CACHE = 64 << 20
+
+#: Names in one request are short; a child that sends more is not looking for a module.
+MODULE_NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*\Z')
+MAX_NAME = 512
+
+#: Comes along with the first module that a context is sent: whoever has code will want to log.
+COMPANION = 'mitogen.logs'
+
+
+def prefixed(fullname: str, prefixes: Iterable[str]) -> bool:
+    """Whether a module is one of `prefixes` or below it; '' is above all."""
+    return any(not prefix or fullname == prefix or fullname.startswith(prefix.rstrip('.') + '.') for prefix in prefixes)
+
+
+class Library:
+    """What the master can serve: modules ready to be sent, and what each of them imports. Any thread.
+
+    :ivar whitelist_prefix: module names; only these and what is below them is served. [''] is everything.
+    :ivar blacklist_prefix: module names; these and what is below them is not served.
+    """
+
+    def __init__(self) -> None:
+        self.finder = Finder()
+        self.whitelist_prefix = ['']
+        self.blacklist_prefix: list[str] = []
+        self._lock = threading.Lock()
+        self._parsing = threading.Lock()
+        self._modules: OrderedDict[str, Module] = OrderedDict()     # oldest use first; under the lock, with its size
+        self._size = 0
+        self._imports: dict[str, list[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def may_serve(self, fullname: str) -> bool:
+        own = fullname == '__main__' or prefixed(fullname, ['mitogen'])     # without these a child is lost
+        return own or prefixed(fullname, self.whitelist_prefix) and not prefixed(fullname, self.blacklist_prefix)
+
+    def module(self, fullname: str) -> Module:
+        """Return a module as it travels; without source when it is not served."""
+        with self._lock:
+            module = self._modules.get(fullname)
+            if module is not None:
+                self._modules.move_to_end(fullname)
+                return module
+        module = self._make(fullname)
+        with self._lock:
+            self._modules[fullname] = module
+            self._size += len(module.source or b'')
+            while self._size > MAX_CACHE:
+                self._size -= len(self._modules.popitem(last=False)[1].source or b'')
+        return module
+
+    def _make(self, fullname: str) -> Module:
+        if not self.may_serve(fullname):
+            return Module(fullname, reason='%s is not served (whitelist_prefix, blacklist_prefix)' % fullname)
+        try:
+            found = self.finder.find(fullname)
+        except NotFound:
+            return Module(fullname)
+        except Refused as exc:
+            return Module(fullname, reason=str(exc))
+        source = self.minify(found.source) if prefixed(fullname, ['mitogen']) else found.source
+        return Module(fullname, found.path, zlib.compress(source, 9), list(found.submodules) if found.is_pkg else None,
+                      found.package)
+
+    def minify(self, source: bytes) -> bytes:
+        # One at a time: in CPython 3.11 parsing in two threads can fail ("AST constructor recursion depth mismatch").
+        with self._parsing:
+            return mitogen.minify.minimize_source(source.decode()).encode()
+
+    def core_sources(self) -> tuple[str, str]:
+        """Minified source of mitogen.core and of mitogen itself."""
+        core, package = (self.minify(self.finder.find(name).source).decode() for name in ('mitogen.core', 'mitogen'))
+        return core, package
+
+    def override(self, fullname: str, path: str, source: str | bytes, is_pkg: bool) -> None:
+        """Serve other source for a module than the one that is found."""
+        self.finder.override(fullname, path, source, is_pkg)
+        with self._lock:
+            self._modules.pop(fullname, None)
+            self._imports.pop(fullname, None)
+
+    def imports(self, fullname: str) -> list[str]:
+        """Return the names that a module may import when it is executed, parents before children."""
+        names = self._imports.get(fullname)
+        if names is None:
+            try:
+                found = self.finder.find(fullname)
+                names = self.scan(finder.code_of(found), found.package)
+            except (Refused, SyntaxError, ValueError):
+                names = []      # the child will hear of it when it imports that
+            self._imports[fullname] = names
+        return names
+
+    @staticmethod
+    def scan(code: CodeType, package: str, deep: bool = False) -> list[str]:
+        names: dict[str, None] = {}
+        for imported in scan.imports(code, deep):
+            names.update(dict.fromkeys(scan.candidates(imported, package)))
+        return list(names)
+
+    def home(self, top: str) -> str:
+        """The folder that a top-level module is in; '' when that is where packages are installed, or unknown."""
+        path = self.module(top).path if self.module(top).source is not None else ''
+        folder = os.path.dirname(os.path.dirname(path) if self.module(top).submodules is not None else path)
+        return '' if 'site-packages' in folder or 'dist-packages' in folder else folder
+
+    def closure(self, roots: Iterable[str], sent: Iterable[str]) -> list[Module]:
+        """Return what an import of `roots` will load of their own packages, of those that the child has parts of
+        already, and of what lies beside them; and the news of what it will look for in vain."""
+        tops = {name.partition('.')[0] for name in roots} | {name.partition('.')[0] for name in sent}
+        homes = {self.home(top) for top in tops} - {''}
+        todo = [name for root in roots for name in parents(root)]
+        seen: dict[str, Module] = {}
+        while todo:
+            name = todo.pop()
+            if name in seen or not self._belongs(name, tops, homes, seen):
+                continue
+            seen[name] = module = self.module(name)
+            if module.source is not None:
+                todo += reversed(self.imports(name))
+        return [module for module in seen.values() if module.source is not None or not module.reason]
+
+    def _belongs(self, name: str, tops: set[str], homes: set[str], seen: dict[str, Module]) -> bool:
+        top, _, below = name.partition('.')
+        if top in sys.stdlib_module_names:
+            return False
+        if below:       # an attribute, unless its package says that it is a module
+            package, _, last = name.rpartition('.')
+            return package in seen and last in (seen[package].submodules or ())
+        return top in tops or self.home(top) in homes or self.module(top).source is None
+
+
+def parents(fullname: str) -> list[str]:
+    """['a', 'a.b', 'a.b.c'] of 'a.b.c'."""
+    bits = fullname.split('.')
+    return ['.'.join(bits[:i]) for i in range(1, len(bits) + 1)]
+
+
+class Responder(mitogen.modules.relay.Relay):
+    """The router's `responder`.
+
+    See Library for `whitelist_prefix`, `blacklist_prefix`.
+    """
+
+    def __init__(self, router: Any) -> None:
+        self._router = router
+        self.library = Library()
+        self._requests: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._worker: threading.Thread | None = None
+        router.add_handler(self._on_request, GET_MODULE)
+        router.add_handler(self._on_request, GET_RESOURCE)
+        mitogen.core.listen(router.broker, 'exit', lambda: self._requests.put(None))
+
+    @property
+    def whitelist_prefix(self) -> list[str]:
+        return self.library.whitelist_prefix
+
+    @whitelist_prefix.setter
+    def whitelist_prefix(self, prefixes: list[str]) -> None:
+        self.library.whitelist_prefix = prefixes
+
+    @property
+    def blacklist_prefix(self) -> list[str]:
+        return self.library.blacklist_prefix
+
+    @blacklist_prefix.setter
+    def blacklist_prefix(self, prefixes: list[str]) -> None:
+        self.library.blacklist_prefix = prefixes
+
+    def add_source_override(self, fullname: str, path: str, source: str | bytes, is_pkg: bool) -> None:
+        """Serve `source` for a module, whatever the master itself has under that name. Any thread.
+
+        :param path: its file name, for tracebacks.
+        """
+        self.library.override(fullname, path, source, is_pkg)
+
+    def forward_modules(self, context: Any, names: Iterable[str]) -> None:
+        """Send modules, and what they will import, to a context that will need them. Any thread but the broker's."""
+        self.push(context.context_id, names)
+
+    # pushing
+
+    def lookup(self, fullname: str) -> Module:
+        return self.library.module(fullname)
+
+    def push_call(self, context: Any, fullname: str, fn: Any) -> None:
+        """Send a context what a call of `fn`, in module `fullname`, will need."""
+        if fullname.partition('.')[0] in sys.stdlib_module_names:
+            return
+        module = self.library.module(fullname)
+        if module.source is None:
+            # The target may have it, unless it is what only we can have.
+            if fullname == '__main__':
+                raise TypeError(module.reason)
+            return
+        roots = [fullname]
+        code = getattr(getattr(fn, '__wrapped__', fn), '__code__', None)
+        if isinstance(fn, FunctionType) and code is not None:
+            roots += self.library.scan(code, module.package, deep=True)
+        self.push(context.context_id, roots)
+
+    def push(self, context_id: int, names: Iterable[str]) -> None:
+        stream = self._router.stream_by_id(context_id)
+        if stream is not None and (stream.needs_code or stream.remote_id != context_id):
+            names = list(names)
+            top = names[0].partition('.')[0]
+            own = [name for name in names if name.partition('.')[0] == top] + [COMPANION]
+            modules = self.library.closure(own, stream.modules_sent)
+            self.push_modules(context_id, stream, modules)
+
+    # answering
+
+    def _on_request(self, msg: Message) -> None:
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, name='mitogen.responder', daemon=True)
+            self._worker.start()
+        self._requests.put(msg)
+
+    def _work(self) -> None:
+        while True:
+            msg = self._requests.get()
+            if msg is None:
+                return
+            try:
+                first, second = msg.unpickle()
+                if msg.handle == GET_MODULE:
+                    self.answer(msg.src_id or 0, first, second)
+                else:
+                    msg.reply(self.resource(first, second))
+            except mitogen.core.Error:
+                pass            # the broker has ended, or the request is not one
+            except Exception:
+                mitogen.core.log(mitogen.core.ERROR, 'a request from context %s failed', msg.src_id)
+
+    def answer(self, child_id: int, fullname: str, wanted: str) -> None:
+        stream = self._router.stream_by_id(child_id)
+        if stream is None or not acceptable(fullname) or not acceptable(wanted):
+            return
+        module = self.library.module(fullname)
+        if module.source is not None:
+            roots = [wanted] if wanted.startswith(fullname + '.') else [fullname]
+            for other in self.library.closure(roots, stream.modules_sent):
+                if other is not module:
+                    self.send(child_id, other)
+        self.send(child_id, module, again=True)
+
+    def resource(self, package: Any, path: Any) -> Any:
+        """Return what importlib.resources in a child asks for: bytes, a list of (name, is folder), or None."""
+        if not acceptable(package) or not isinstance(path, str) or self.library.module(package).submodules is None:
+            return None
+        for folder in finder.locations(package):
+            root = os.path.realpath(folder)
+            inside = os.path.realpath(os.path.join(root, path))
+            if os.path.commonpath([root, inside]) != root:
+                return None
+            if os.path.isdir(inside):
+                entries = [entry for entry in os.scandir(inside) if entry.name != '__pycache__']
+                return sorted((entry.name, entry.is_dir()) for entry in entries)
+            if os.path.isfile(inside):
+                with open(inside, 'rb') as fp:
+                    return fp.read()
+        return None
+
+
+def acceptable(name: Any) -> bool:
+    """Whether a name that a child sent may be that of a module."""
+    return isinstance(name, str) and len(name) <= MAX_NAME and MODULE_NAME.match(name) is not None

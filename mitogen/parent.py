@@ -1,0 +1,380 @@
+"""
+What a context needs to have children: a router that starts and reaches them, contexts that can be called.
+
+Ring 1. A leaf fetches this file when it is first asked for something in it, and its router, contexts and broker then
+become those defined here. Methods of Router run on any thread unless they say otherwise.
+"""
+
+import random
+import threading
+import time
+
+import mitogen.boot.connection
+import mitogen.boot.dialogue
+import mitogen.boot.payload
+import mitogen.broker
+import mitogen.core
+import mitogen.method
+import mitogen.modules.relay
+import mitogen.routes
+from mitogen.call import CallChain
+from mitogen.core import ADD_ROUTE, ALLOCATE_ID, Kwargs, Latch, Later, Message, Receiver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
+
+#: Ids that a parent asks from the master at once. A tree that grows sideways asks once for each so many children.
+IDS_AT_ONCE = 16
+
+#: Seconds that a child waits for ids.
+ID_TIMEOUT = 60.0
+
+
+class Context(mitogen.core.Context):
+    """An interpreter that can be called; see mitogen.core.Context."""
+
+    _chain: 'Optional[CallChain]' = None
+    _brought: 'Optional[Set[str]]' = None
+
+    @property
+    def default_call_chain(self) -> CallChain:
+        """The chain that the methods here use; not pipelined."""
+        if self._chain is None:
+            self._chain = CallChain(self)
+        return self._chain
+
+    def call(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> 'Any':
+        """As CallChain.call()."""
+        return self.default_call_chain.call(fn, *args, **kwargs)
+
+    def call_async(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> Receiver:
+        """As CallChain.call_async()."""
+        return self.default_call_chain.call_async(fn, *args, **kwargs)
+
+    def call_no_reply(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> None:
+        """As CallChain.call_no_reply()."""
+        self.default_call_chain.call_no_reply(fn, *args, **kwargs)
+
+    def send_async(self, msg: Message, persist: bool = False) -> Receiver:
+        """Send `msg` and return the Receiver of the reply. Any thread.
+
+        :param persist: more than one reply may come.
+        """
+        # The reply can overtake us, so the handle exists before the message goes.
+        receiver = Receiver(self.router, persist=persist, respondent=self)
+        msg.reply_to = receiver.handle
+        try:
+            self.send(msg)
+        except BaseException:
+            receiver.close()
+            raise
+        return receiver
+
+    def send_await(self, msg: Message, deadline: 'Optional[float]' = None) -> 'Any':
+        """Send `msg`, wait for the reply, and return the value in it. Any thread but the broker's.
+
+        :param deadline: seconds to wait.
+        :raises mitogen.core.TimeoutError: they have passed.
+        :raises mitogen.core.CallError: and others, as Message.unpickle().
+        """
+        receiver = self.send_async(msg)
+        try:
+            return receiver.get(deadline).unpickle()
+        finally:
+            receiver.close()
+
+    def call_service_async(self, service: 'Any', method: str, **kwargs: 'Any') -> Receiver:
+        """Call a method of a service (a class or its dotted name) there; return the Receiver of the reply."""
+        name = service if isinstance(service, str) else service.name()
+        return self.send_async(Message.pickled((name, method, Kwargs(kwargs)), handle=mitogen.core.CALL_SERVICE))
+
+    def call_service(self, service: 'Any', method: str, **kwargs: 'Any') -> 'Any':
+        """The same, but wait and return the result."""
+        return self.call_service_async(service, method, **kwargs).get().unpickle()
+
+    def lacks(self, module: str) -> bool:
+        """Whether nobody has brought this context a module yet; from now on somebody has."""
+        if self._brought is None:
+            self._brought = set()
+        new = module not in self._brought
+        self._brought.add(module)
+        return new
+
+    def shutdown(self, wait: bool = False) -> None:
+        """Ask the context to end, with its children.
+
+        :param wait: return once it is gone.
+        """
+        gone = Latch()
+        if wait:
+            mitogen.core.listen(self, 'disconnect', gone.put)
+        self.send(Message(handle=mitogen.core.SHUTDOWN))
+        if wait and self.router.stream_by_id(self.context_id) is not None:
+            gone.get()
+
+
+# ---- router ----------------------------------------------------------------------------------------
+
+class Router(mitogen.core.Router):
+    """A router that has children: it starts them, and carries messages between them and to those above."""
+
+    context_class = Context
+    #: Whether children write profiles; children inherit it.
+    profiling = False
+    debug = False
+
+    def __init__(self, broker: mitogen.core.Broker, context_id: int = 0, parent_ids: 'Iterable[int]' = ()) -> None:
+        mitogen.core.Router.__init__(self, broker, context_id, list(parent_ids))
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.routes = mitogen.routes.Routes(self.context_id, self.parent_ids)
+        self.routes.parent_link = self.parent_stream
+        self.relay = self._make_relay()
+        self._ids: 'List[int]' = []
+        self._ids_lock = threading.Lock()
+        self._payload_lock = threading.Lock()
+        self._payload: 'Optional[mitogen.boot.payload.Payload]' = None
+        self.add_handler(self._on_add_route, ADD_ROUTE, policy=mitogen.core.has_parent_authority)
+        mitogen.core.listen(self.broker, 'shutdown', self._on_shutdown)
+
+    def _make_relay(self) -> 'Any':
+        return mitogen.modules.relay.Relay(self)
+
+    # the table of routes, carried out
+
+    def stream_by_id(self, context_id: int) -> 'Optional[mitogen.core.Stream]':
+        """Return the stream that leads to a context, or None."""
+        return self.routes.link_to(context_id)      # type: ignore[no-any-return]
+
+    def register(self, context: mitogen.core.Context, stream: mitogen.core.Stream) -> None:
+        """Add a stream, and the context at its other end. Broker thread."""
+        self.broker.assert_on_thread()
+        self._contexts[context.context_id] = context
+        self.add_route(context.context_id, stream)
+        self.broker.start_receive(stream)
+
+    def add_route(self, context_id: int, stream: mitogen.core.Stream) -> None:
+        """Messages for a context go to `stream`. Broker thread."""
+        self.routes.add(context_id, stream)
+
+    def del_route(self, context_id: int) -> None:
+        """A context is gone: wake who waits for it, tell who knew it. Broker thread."""
+        self._forget([context_id], 'context %d is gone' % context_id)
+
+    def _async_route(self, msg: Message, stream: 'Any') -> None:
+        why = stream is not None and self.routes.forgery(msg, stream)
+        if why:
+            mitogen.core.log(mitogen.core.WARNING, 'dropped %r from %s: %s', msg, stream.name, why)
+        else:
+            mitogen.core.Router._async_route(self, msg, stream)
+
+    def _egress(self, msg: Message, stream: 'Any') -> 'Tuple[Any, str]':
+        return self.routes.egress(msg, stream, self.unidirectional)
+
+    def _on_add_route(self, msg: Message) -> None:
+        first, count, via = msg.unpickle()
+        if not self.routes.grant(first, count, via):
+            mitogen.core.log(mitogen.core.DEBUG, 'no route to %d: %d is gone', first, via)
+
+    def _on_del_route(self, msg: Message) -> None:
+        """A neighbour says that contexts are gone: the parent, of any; a child, of those behind it."""
+        ids, reason = msg.unpickle()
+        if msg.stream is self.routes.parent_link:
+            for stream in self.routes.below():
+                self._send_news(stream, ids, reason)
+            self._lost(ids, reason)
+        else:
+            behind = set(self.routes.behind(msg.stream)) - {msg.stream.remote_id}
+            self._forget([context_id for context_id in ids if context_id in behind], reason)
+
+    def _on_stream_lost(self, stream: mitogen.core.Stream, reason: str) -> None:
+        ids = self.routes.behind(stream)
+        self.routes.forget_link(stream)
+        if stream is self.routes.parent_link:
+            self.routes.parent_link = None
+        self._forget(ids, reason)
+
+    def _forget(self, ids: 'List[int]', reason: str) -> None:
+        news = self.routes.remove(ids)
+        if self.routes.parent_link is not None:
+            news[self.routes.parent_link] = ids
+        for stream, lost in news.items():
+            self._send_news(stream, lost, reason)
+        self._lost(ids, reason)
+
+    def _send_news(self, stream: mitogen.core.Stream, ids: 'List[int]', reason: str) -> None:
+        if ids:
+            msg = Message.pickled((ids, reason), dst_id=stream.remote_id, handle=mitogen.core.DEL_ROUTE)
+            msg.src_id = msg.auth_id = self.context_id
+            stream.send(msg)
+
+    # ids
+
+    def allocate_id(self, via: 'Optional[mitogen.core.Context]' = None) -> int:
+        """Return an unused id, routed to `via` (default: here), from the master's stock. Not on the broker thread."""
+        if via is not None and via.context_id != self.context_id:
+            return self._ask_ids(via.context_id, 1)
+        with self._ids_lock:
+            if not self._ids:
+                first = self._ask_ids(self.context_id, IDS_AT_ONCE)
+                self._ids = list(range(first, first + IDS_AT_ONCE))
+            return self._ids.pop(0)
+
+    def _ask_ids(self, owner: int, count: int) -> int:
+        master: 'Any' = self.context_by_id(0)
+        return master.send_await(Message.pickled((owner, count), handle=ALLOCATE_ID), ID_TIMEOUT)  # type: ignore
+
+    # code
+
+    def bring_code(self, context: mitogen.core.Context, module: str, fn: 'Any' = None) -> None:
+        """Before a call: send a context the modules that it will need, as far as they are known here."""
+        if context.lacks(module):
+            self.relay.push(context.context_id, [module])
+
+    def core_sources(self) -> 'Tuple[str, str]':
+        """Minified source of mitogen.core and of mitogen itself."""
+        return (self.econtext.importer.get_source('mitogen.core'), self.econtext.config['package'])
+
+    def payload(self) -> 'mitogen.boot.payload.Payload':
+        with self._payload_lock:
+            if self._payload is None:
+                self._payload = mitogen.boot.payload.Payload(*self.core_sources())
+            return self._payload
+
+    # connections
+
+    def connect(self, method_name: str, name: 'Optional[str]' = None, **kwargs: 'Any') -> Context:
+        """Start a child.
+
+        :param method_name: such as ``ssh``; other arguments are that method's.
+        :param name: for logs.
+        :param via: the Context that shall start it; default: this one.
+        :raises mitogen.core.StreamError: it did not start: a ConnectError, with what there is to know about it.
+        """
+        via = kwargs.pop('via', None)
+        if via is not None and via.context_id != self.context_id:
+            return self.proxy_connect(via, method_name, name, **kwargs)
+        outcome = Latch()
+        method = mitogen.method.load(method_name)(**kwargs)
+        self.start_child(method, name, self.allocate_id(), outcome.put)
+        result = outcome.get()
+        if isinstance(result, Exception):
+            raise result
+        return result       # type: ignore[no-any-return]
+
+    def proxy_connect(self, via: mitogen.core.Context, method_name: str, name: 'Optional[str]' = None,
+                      **kwargs: 'Any') -> Context:
+        """Have another context start a child of its own. Arguments and errors as of connect()."""
+        kind = mitogen.method.load(method_name)
+        method = kind(**kwargs)     # here already, so that wrong arguments fail here
+        context_id = self.allocate_id(via)
+        self.bring_code(via, kind.__module__)
+        ok, result = via.call(start_for_other, method_name, kind.__module__, name, context_id, Kwargs(kwargs))
+        if not ok:
+            errors = {error.kind: error for error in method.errors()}
+            raise errors.get(result[0], mitogen.boot.dialogue.ConnectError)(*result[1:])
+        context = self.context_class(self, context_id, result)
+        context.via = via
+        return self._contexts.setdefault(context_id, context)       # type: ignore[no-any-return]
+
+    def start_child(self, method: 'mitogen.method.Method', name: 'Optional[str]', context_id: int,
+                    done: 'Callable[[Any], None]') -> None:
+        """Begin to start a child.
+
+        :param done: called on the broker thread, with its Context or the error.
+        """
+        context = self.context_class(self, context_id, name or method.context_name())
+        config = mitogen.boot.payload.configuration(
+            context_id, [self.context_id] + list(self.parent_ids), '%032x' % random.SystemRandom().getrandbits(128),
+            self._router_config(method))
+        plan, child = method.spawn(self, config)
+        dialogue = mitogen.boot.dialogue.Dialogue(plan, time.monotonic())
+        stream = mitogen.boot.connection.ChildStream(self, context, child, dialogue, done)
+        self.broker.defer(stream.begin)
+
+    def _router_config(self, method: 'mitogen.method.Method') -> 'Dict[str, Any]':
+        return {
+            'max_message_size': self.max_message_size,
+            'unidirectional': self.unidirectional if method.unidirectional is None else method.unidirectional,
+            'log_level': mitogen.core.DEBUG if self.debug or method.debug else self.child_log_level(),
+        }
+
+    def child_log_level(self) -> int:
+        """From which level on children send their log records."""
+        return self.log_level
+
+    def disconnect(self, context: mitogen.core.Context) -> None:
+        """Cut the connection to a child, which then ends. Any thread."""
+        stream = self.stream_by_id(context.context_id)
+        if stream is not None and stream is not self.parent_stream:
+            self.disconnect_stream(stream)
+
+    def disconnect_stream(self, stream: mitogen.core.Stream) -> None:
+        """The same, by its stream."""
+        self.broker.defer(stream.on_disconnect, self.broker)
+
+    def disconnect_all(self) -> None:
+        """Cut the connections to all children."""
+        for stream in self.routes.below():
+            self.disconnect_stream(stream)
+
+    def _on_shutdown(self) -> None:
+        for stream in list(self.broker.busy):
+            if isinstance(stream, mitogen.boot.connection.ChildStream) and stream.router is self:
+                stream.on_shutdown()
+
+    # one method for each connection method
+
+    def local(self, **kwargs: 'Any') -> Context:
+        """Start another interpreter here; see mitogen.local."""
+        return self.connect('local', **kwargs)
+
+    def fork(self, **kwargs: 'Any') -> Context:
+        """Fork this process; see mitogen.fork."""
+        return self.connect('fork', **kwargs)
+
+    def ssh(self, **kwargs: 'Any') -> Context:
+        """Start an interpreter on another machine; see mitogen.ssh."""
+        return self.connect('ssh', **kwargs)
+
+    def sudo(self, **kwargs: 'Any') -> Context:
+        """Start an interpreter as another user; see mitogen.sudo."""
+        return self.connect('sudo', **kwargs)
+
+
+@mitogen.core.takes_router
+def start_for_other(method_name: str, module: str, name: 'Optional[str]', context_id: int, kwargs: 'Dict[str, Any]',
+                    router: 'Any') -> Later:
+    """In a `via` context: start a child. The result comes later, so other calls, and other starts, go on meanwhile.
+
+    :returns: (True, the context's name) or (False, (kind of error, its fields)).
+    """
+    grow(router)
+
+    def start(reply: 'Callable[[Any], None]') -> None:
+        def done(outcome: 'Any') -> None:
+            if isinstance(outcome, Exception):
+                reply((False, (outcome.kind,) + outcome.fields()))      # type: ignore[attr-defined]
+            else:
+                reply((True, outcome.name))
+        try:
+            router.start_child(mitogen.method.load(method_name, module)(**kwargs), name, context_id, done)
+        except mitogen.boot.dialogue.ConnectError as exc:
+            done(exc)
+    return Later(start)
+
+
+def grow(seed: 'Any') -> None:
+    """Turn a leaf's router, or one of its contexts, into a parent's. Any thread."""
+    router = seed if isinstance(seed, mitogen.core.Router) else seed.router
+    mitogen.broker.grow(router.broker)
+
+    def change() -> None:       # between two messages, not while one is on its way through
+        if not isinstance(router, Router):
+            router.__class__ = Router
+            router._prepare()
+    router.broker.defer_sync(change)
+    if isinstance(seed, mitogen.core.Context):
+        seed.__class__ = Context

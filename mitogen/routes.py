@@ -1,0 +1,97 @@
+"""
+Where each context is, and what may come from there: the routing decisions of a context that has children.
+
+Ring 1, pure: no descriptor, lock, thread or clock; links are opaque. `mitogen.parent.Router` asks, and carries
+out, on the broker thread. A leaf needs none of this: all that it gets is from its parent.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+    import mitogen.core
+    Link = Any
+
+
+class Routes:
+    """Where each context is, and what may come from there.
+
+    Knows streams only as opaque links. Routes are granted from above: the master, who gives out ids, tells
+    every router between itself and the context that asked. A child can only give routes up, so there is no
+    announcement that a hostile one could forge.
+
+    :ivar context_id: the id of the router that this table belongs to.
+    :ivar parent_ids: ids of its parent, grandparent and so on; empty in the master.
+    """
+
+    def __init__(self, context_id: int = 0, parent_ids: 'Sequence[int]' = ()) -> None:
+        self.context_id, self.parent_ids = context_id, list(parent_ids)
+        self.parent_link: 'Link' = None
+        self._links: 'Dict[int, Link]' = {}
+        self._acquainted: 'Dict[int, Set[Link]]' = {}
+
+    def link_to(self, context_id: int) -> 'Link':
+        """The link that leads to a context: what is not known to be below is above. None: nowhere."""
+        return self._links.get(context_id, self.parent_link)
+
+    def below(self) -> 'List[Link]':
+        """Links to the children."""
+        return list(dict.fromkeys(self._links.values()))
+
+    def add(self, context_id: int, link: 'Link') -> None:
+        self._links[context_id] = link
+
+    def grant(self, first: int, count: int, via: int) -> bool:
+        """From above: `count` ids from `first` live behind the child that leads to `via`."""
+        link = self._links.get(via)
+        for context_id in range(first, first + count):
+            if link is not None:
+                self._links[context_id] = link
+        return link is not None
+
+    def forgery(self, msg: 'mitogen.core.Message', link: 'Link') -> 'Optional[str]':
+        """Say what is wrong with a message that came over `link`, or None: the reverse path check.
+
+        Source and authority must both be contexts that can only be reached over that very link.
+        """
+        for what, claimed in (('authority', msg.auth_id), ('source', msg.src_id)):
+            if self._links.get(claimed, self.parent_link) is not link:      # type: ignore[arg-type]
+                return '%s %d cannot come from there' % (what, claimed)      # type: ignore[str-format]
+        return None
+
+    def egress(self, msg: 'mitogen.core.Message', link: 'Link', unidirectional: bool = False) -> 'Tuple[Link, str]':
+        """Where to send a message that came over `link` (None: from here): (link, '') or (None, why not).
+
+        :param unidirectional: children may talk with us and those above, not with each other.
+        """
+        out = self.link_to(msg.dst_id)
+        if out is None or out is link:
+            return None, 'context %d is unknown or gone (says context %d)' % (msg.dst_id, self.context_id)
+        if link is not None:
+            if unidirectional and self.parent_link not in (link, out):
+                return None, 'context %d may not talk to its sibling %d' % (msg.src_id or 0, msg.dst_id)
+            self._introduce(msg.dst_id, link)
+            self._introduce(msg.src_id or 0, out)
+        return out, ''
+
+    def _introduce(self, context_id: int, link: 'Link') -> None:
+        if context_id in self._links:
+            self._acquainted.setdefault(context_id, set()).add(link)
+
+    def behind(self, link: 'Link') -> 'List[int]':
+        """Ids of the contexts that `link` leads to."""
+        return [context_id for context_id, other in self._links.items() if other is link]
+
+    def remove(self, ids: 'Iterable[int]') -> 'Dict[Link, List[int]]':
+        """Forget contexts that are gone; return which links lead to somebody who must hear of which of them."""
+        news: 'Dict[Link, List[int]]' = {}
+        for context_id in ids:
+            self._links.pop(context_id, None)
+            for link in self._acquainted.pop(context_id, ()):
+                news.setdefault(link, []).append(context_id)
+        return news
+
+    def forget_link(self, link: 'Link') -> None:
+        """`link` is closed: nobody behind it needs news any more."""
+        for links in self._acquainted.values():
+            links.discard(link)

@@ -1,0 +1,34 @@
+"""Fixtures for every folder of tests."""
+
+import pytest
+
+import support
+
+# Where tests have real children, and so can leave something behind.
+FOLDERS_WITH_CHILDREN = {support.checkout() / 'tests' / name for name in ('live', 'hosts', 'payload')}
+
+
+@pytest.fixture(autouse=True)
+def leak_check(request):
+    """After each test with real children: no new descriptor, thread or child process, or the test fails.
+
+    Being automatic it is set up before, and torn down after, what the test itself asks for. What lives as long
+    as the session is older still, and is not counted.
+    """
+    if not FOLDERS_WITH_CHILDREN.intersection(request.node.path.parents):
+        yield
+        return
+    before = support.Leftovers()
+    yield
+    before.wait_until_gone()
+
+
+@pytest.fixture
+def router():
+    """A master's Router, shut down after the test with all its children."""
+    # Here and not above: tests of the fixtures themselves run without the library.
+    import mitogen.master
+    router = mitogen.master.Router()
+    yield router
+    router.broker.shutdown()
+    router.broker.join()

@@ -1,0 +1,3 @@
+"""Imported by its sibling package."""
+
+FAVOURITE = 'green'
