@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
     Function = Callable[..., Any]
-    Link = Any
 
 
 # ---- 1: names, handles and limits ------------------------------------------------------------------
@@ -78,12 +77,10 @@ FIRST_FREE_HANDLE = 1000
 #: Bytes taken from a descriptor at once. Twice a pipe's capacity on Linux, so one read empties it.
 CHUNK_SIZE = 131072
 
-#: Largest message that a router carries. It is held whole in memory at every hop, so one message must
-#: not be able to exhaust a small machine; larger transfers are cut into pieces by their senders.
+#: Largest message that a router carries. Every hop holds it whole in memory; larger transfers come in pieces.
 MAX_MESSAGE_SIZE = 128 << 20
 
-#: Seconds that a child waits for a module or a resource. The parent answers in milliseconds; a minute
-#: of silence means a frozen network, and an import must not hang for ever on that.
+#: Seconds that an import waits for the parent, which answers in milliseconds: by then the network is frozen.
 MODULE_TIMEOUT = 60.0
 
 #: Seconds that user code may go on once its parent is gone or has asked for the end.
@@ -102,10 +99,7 @@ CLOSED = 'closed by the other end'
 # ---- 2: errors -------------------------------------------------------------------------------------
 
 class Error(Exception):
-    """Base of every error that this library raises on purpose.
-
-    :param fmt: text, or a format for `args`.
-    """
+    """Base of every error that this library raises on purpose. `fmt` is text, or a format for `args`."""
 
     def __init__(self, fmt: 'Optional[str]' = None, *args: 'Any') -> None:
         Exception.__init__(self, (fmt or '') % args if args else fmt or '')
@@ -265,8 +259,8 @@ class _Maker:
     def __call__(self, tag: str, *args: 'Any') -> 'Any':
         if tag not in VALUE_TYPES:
             raise TypeError('values of type %r are not accepted' % (tag,))
-        if tag == 'builtins.bytearray' and type(args[0]) is not bytes:
-            raise TypeError('bytearray of a number')        # bytearray(1 << 40): one line, one terabyte
+        if tag in ('builtins.bytearray', 'mitogen.core.Blob') and type(args[0]) is not bytes:
+            raise TypeError('bytes of a number')        # bytearray(1 << 40): one line, one terabyte
         if tag == 'mitogen.core.Context':
             return self._router.context_by_id(int(args[0]), name=args[1])
         if tag == 'mitogen.core.Sender':
@@ -287,7 +281,7 @@ class _Unpickler(pickle.Unpickler):
 def encode(*values: 'Any') -> bytes:
     """Pickle each value, one behind the other, so that a bad later one leaves the earlier ones readable.
 
-    :raises TypeError: a value may not travel; the text names its type and the way out.
+    :raises TypeError: one may not travel; the text names its type and the way out.
     """
     out = BytesIO()
     pickler = _Pickler(out, 4)
@@ -300,20 +294,14 @@ def encode(*values: 'Any') -> bytes:
 
 
 def decoder(data: bytes, router: 'Any' = None) -> 'Callable[[], Any]':
-    """Return a function that unpickles the next value in `data` at each call.
-
-    :param router: whose contexts the contexts and senders among the values shall belong to.
-    """
+    """Return a function that unpickles the next value in `data` at each call, with contexts of `router`."""
     unpickler = _Unpickler(BytesIO(data))
     unpickler.router = router
     return unpickler.load
 
 
 def decode(data: bytes, router: 'Any' = None) -> 'Any':
-    """Unpickle one value that came over the wire.
-
-    :raises StreamError: the bytes are not a value that may travel, whatever they are.
-    """
+    """Unpickle one value that came over the wire; raise StreamError when it may not travel, whatever it is."""
     try:
         return decoder(data, router)()
     except Exception as exc:        # a hostile pickle can raise anything
@@ -458,7 +446,7 @@ class Module:
     :ivar fullname: dotted name.
     :ivar path: the file's name in the master, for tracebacks; it exists there only.
     :ivar source: zlib-compressed source; None when there is no such module.
-    :ivar submodules: names directly below a package; None for a plain module.
+    :ivar submodules: names directly below a package, and '*' if there may be more; None for a plain module.
     :ivar package: value of `__package__`.
     :ivar reason: why there is no source, as a person would say it.
     """
@@ -488,16 +476,16 @@ class ModuleTable:
 
         :param parent_path: `__path__` of the package that contains it, None for a top-level name.
         """
+        if type(parent_path) is list and parent_path:
+            return False    # a package installed here. Ours have an empty path, that of a namespace is no list.
         if fullname in self.modules:
             return self.modules[fullname].source is not None
         package, _, name = fullname.rpartition('.')
         if not package:
             return False if name in self._stdlib else None
-        if package in self.modules:
-            known = self.modules[package].submodules
-            return None if known is not None and name in known else False
-        # Only a namespace package (its path is no list) may have more parts elsewhere; ours is empty.
-        return False if type(parent_path) is list and parent_path else None
+        known = package in self.modules and (self.modules[package].submodules or [''])
+        # '*' is for a package whose finder in the master does not tell what it has.
+        return False if known and name not in known and '*' not in known else None
 
 
 # ---- I/O below this line ---------------------------------------------------------------------------
@@ -563,10 +551,7 @@ def listen(obj: 'Any', name: str, fn: 'Function') -> None:
 
 
 def unlisten(obj: 'Any', name: str, fn: 'Function') -> None:
-    """Undo `listen`.
-
-    :raises ValueError: `fn` does not listen.
-    """
+    """Undo `listen`; raise ValueError when `fn` does not listen."""
     obj.__dict__.get('_listeners', {}).get(name, []).remove(fn)
 
 
@@ -619,10 +604,7 @@ GONE = errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.ENOTCONN, errno.EBADF
 
 
 def io_op(fn: 'Function', *args: 'Any') -> 'Tuple[Any, bool]':
-    """Call an os function that reads or writes; return (result, disconnected).
-
-    :raises OSError: it failed for another reason than that the other end is gone.
-    """
+    """Call an os function that reads or writes; return (result, whether the other end is gone), or raise OSError."""
     try:
         return fn(*args), False
     except OSError as exc:
@@ -652,17 +634,11 @@ class Side:
             os.close(fd)
 
     def read(self, size: int = CHUNK_SIZE) -> bytes:
-        """Return what is there to read; b'' when the other end is gone.
-
-        :raises BlockingIOError: nothing is there.
-        """
+        """Return what is there to read; b'' when the other end is gone. Raise BlockingIOError when nothing is there."""
         return io_op(os.read, self.fd, size)[0] or b''
 
     def write(self, buffers: 'Sequence[Any]') -> 'Optional[int]':
-        """Write from the buffers and return how many bytes went; None when the other end is gone.
-
-        :raises BlockingIOError: there is no room.
-        """
+        """Write from the buffers; return how many bytes went, None when the other end is gone; or BlockingIOError."""
         return io_op(os.writev, self.fd, buffers)[0]    # type: ignore[no-any-return]
 
 
@@ -687,10 +663,7 @@ class Latch:
         self._queue: 'Any' = SimpleQueue()
 
     def put(self, obj: 'Any' = None) -> None:
-        """Add a value and wake one waiter.
-
-        :raises LatchError: closed.
-        """
+        """Add a value and wake one waiter; raise LatchError when closed."""
         if self.closed:
             raise LatchError('latch is closed')
         self._queue.put(obj)
@@ -716,8 +689,9 @@ class Latch:
 
     def close(self) -> None:
         """Refuse further values, and wake all who wait with LatchError."""
-        self.closed = True
-        self._queue.put(_END)
+        if not self.closed:
+            self.closed = True
+            self._queue.put(_END)
 
     def empty(self) -> bool:
         return not self.size()
@@ -1046,7 +1020,7 @@ class Router(Seed):
         self._handlers: 'Dict[int, Tuple[Any, ...]]' = {}
         self._awaiting: 'Dict[int, Set[int]]' = {}          # respondent's id -> handles that await it
         self._contexts: 'Any' = weakref.WeakValueDictionary()
-        self.add_handler(lambda msg: self._on_del_route(msg), DEL_ROUTE)
+        self.add_handler(self._on_del_route, DEL_ROUTE, policy=has_parent_authority)
         listen(broker, 'exit', self._on_broker_exit)
 
     # contexts
@@ -1100,10 +1074,7 @@ class Router(Seed):
         return handle
 
     def del_handler(self, handle: int) -> None:
-        """Remove a handler. Any thread.
-
-        :raises KeyError: there is none.
-        """
+        """Remove a handler; raise KeyError when there is none. Any thread."""
         with self._lock:
             respondent = self._handlers.pop(handle)[3]
             if respondent is not None:
@@ -1144,7 +1115,8 @@ class Router(Seed):
         """Answer a message that cannot be delivered. A dead message gets no answer, so this cannot go on for ever."""
         if msg.reply_to and not msg.is_dead:
             dead = Message.dead(reason, dst_id=msg.src_id, handle=msg.reply_to)
-            dead.src_id = dead.auth_id = self.context_id
+            # In the name of the one that was asked: nobody beside the way to it could do that, so who waits can tell.
+            dead.src_id, dead.auth_id = msg.dst_id, self.context_id
             self._async_route(dead, None)
         else:
             log(DEBUG, 'dropped %r: %s', msg, reason)
@@ -1167,10 +1139,9 @@ class Router(Seed):
         self._hand_to(fn, msg)
 
     def _expected(self, msg: Message, stream: 'Optional[Stream]', respondent: 'Optional[Context]') -> bool:
-        """A context must not answer in the name of another. A refusal may come from any router on the way."""
+        """A context must not answer in the name of another, nor refuse."""
         return stream is None or respondent is None or (
-            self.stream_by_id(respondent.context_id) is stream
-            and (msg.src_id == respondent.context_id or msg.is_dead))
+            self.stream_by_id(respondent.context_id) is stream and msg.src_id == respondent.context_id)
 
     def _hand_to(self, fn: 'Function', msg: Message) -> None:
         try:
@@ -1192,7 +1163,7 @@ class Router(Seed):
         """Contexts are gone: wake who waits for them here."""
         for context_id in ids:
             with self._lock:
-                handlers = [(h, self._handlers[h]) for h in sorted(self._awaiting.pop(context_id, ()))]
+                handlers = [(h, self._handlers[h]) for h in self._awaiting.pop(context_id, ()) if h in self._handlers]
                 for handle, handler in handlers:
                     if not handler[1]:
                         del self._handlers[handle]
@@ -1249,10 +1220,7 @@ class Context(Seed):
         return 'Context(%d, %r)' % (self.context_id, self.name)
 
     def send(self, msg: Message) -> None:
-        """Send `msg` to this context. Any thread.
-
-        :raises Error: the broker has ended.
-        """
+        """Send `msg` to this context; raise Error when the broker has ended. Any thread."""
         msg.dst_id = self.context_id
         self.router.route(msg)
 
@@ -1337,10 +1305,7 @@ class Sender:
         self.context, self.dst_handle = context, dst_handle
 
     def send(self, obj: 'Any') -> None:
-        """Send a value. Any thread.
-
-        :raises TypeError: `obj` may not travel.
-        """
+        """Send a value; raise TypeError when it may not travel. Any thread."""
         self.context.send(Message.pickled(obj, handle=self.dst_handle))
 
     def close(self) -> None:
@@ -1349,11 +1314,7 @@ class Sender:
 
 
 class Channel(Sender, Receiver):
-    """A Sender and a Receiver in one. The handle at the other end must be told by other means.
-
-    :param context: the context at the other end.
-    :param dst_handle: the handle there.
-    """
+    """A Sender and a Receiver in one. `context` and `dst_handle`, at the other end, must be told by other means."""
 
     def __init__(self, router: Router, context: Context, dst_handle: int, handle: 'Optional[int]' = None) -> None:
         Sender.__init__(self, context, dst_handle)
@@ -1403,10 +1364,7 @@ class Importer(Seed):
                                               handle=GET_MODULE))
 
     def fetch(self, fullname: str, wanted: str = '') -> Module:
-        """Wait for a module from the parent.
-
-        :raises ImportError: none came; the text says why.
-        """
+        """Wait for a module from the parent; raise ImportError, with the reason, when none comes."""
         latch = Latch()
         try:
             if self.router.broker.on_thread():
@@ -1457,10 +1415,7 @@ class Importer(Seed):
             raise
 
     def record(self, fullname: str) -> Module:
-        """Return a module that exists, fetched if need be.
-
-        :raises ImportError: there is none.
-        """
+        """Return a module that exists, fetched if need be; raise ImportError when there is none."""
         record = self.table.modules.get(fullname) or self.fetch(fullname)
         if record.source is None:
             raise ImportError(record.reason or 'no module %s' % fullname)
@@ -1569,10 +1524,8 @@ class LoggingWatch:
 # ---- 14: dispatcher --------------------------------------------------------------------------------
 
 class Later:
-    """What a function returns that is called from another context and whose result is not there yet.
-
-    :param start: ``start(reply)`` is called at once; ``reply(value)``, from any thread, sends the result.
-    """
+    """What a called function returns when its result is not there yet. ``start(reply)`` is called at once;
+    ``reply(value)``, from any thread, sends the result."""
 
     def __init__(self, start: 'Callable[[Callable[[Any], None]], None]') -> None:
         self.start = start
@@ -1646,12 +1599,8 @@ class Dispatcher:
 # ---- 15: ExternalContext ---------------------------------------------------------------------------
 
 class ExternalContext:
-    """A child: everything between the first stage and the end of its process.
-
-    :param config: what the parent knew: see `mitogen.boot.payload.configuration`.
-    :ivar context: the Context of this child itself.
-    :ivar parent: the Context that started it.
-    """
+    """A child: everything between the first stage and the end of its process. `context` is its own, `parent` the
+    Context that started it, `config` what that one knew: see `mitogen.boot.payload.configuration`."""
 
     def __init__(self, config: 'Dict[str, Any]') -> None:
         self.config = config
@@ -1670,8 +1619,7 @@ class ExternalContext:
     def main(self, *link: int) -> None:
         """Live. Returns when the parent is lost or has asked for the end. Main thread.
 
-        :param link: descriptor that the parent writes to, and the one that it reads; default: standard input and
-            output. The ready marker is the first thing on the second.
+        :param link: descriptors that the parent writes to and reads; default: standard input and output.
         """
         global _log_router
         _log_router = self.router

@@ -149,7 +149,7 @@ class Router(mitogen.parent.Router):
         return self.routes.below()
 
     def get_stats(self) -> dict[str, int]:
-        """Return figures for curious people: contexts known, streams open, modules kept. Any thread."""
+        """Return figures: streams open, contexts behind them, modules kept and requests for some served. Any thread."""
         streams = self.get_streams()
         return {'streams': len(streams), 'contexts': sum(len(self.routes.behind(stream)) for stream in streams),
-                'modules': len(self.responder.library)}
+                'modules': len(self.responder.library), 'module_requests': self.responder.requests_served}

@@ -190,7 +190,8 @@ class Router(mitogen.core.Router):
             self._forget([context_id for context_id in ids if context_id in behind], reason)
 
     def _on_stream_lost(self, stream: mitogen.core.Stream, reason: str) -> None:
-        ids = self.routes.behind(stream)
+        # Its own id too: one that never became ready has no route yet, but those above have been told of one.
+        ids = sorted({stream.remote_id, *self.routes.behind(stream)} - set(self.parent_ids))
         self.routes.forget_link(stream)
         if stream is self.routes.parent_link:
             self.routes.parent_link = None

@@ -49,7 +49,7 @@ class ConnectError(mitogen.core.StreamError):
                  said: str = '', hint: str = '') -> None:
         self.method, self.target, self.reason, self.stage = method, target, reason, stage
         self.command, self.said, self.hint = command, said, hint
-        mitogen.core.StreamError.__init__(self, self._text().replace('%', '%%') % ())
+        mitogen.core.StreamError.__init__(self, self._text())
 
     def _text(self) -> str:
         lines = ['%s to %s failed %s: %s' % (self.method, self.target, self.stage, self.reason)]

@@ -8,7 +8,7 @@ Any thread but the broker's.
 import io
 
 import mitogen.core
-from mitogen.core import GET_RESOURCE, Message
+from mitogen.core import GET_RESOURCE, Message, Receiver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +21,14 @@ def ask(router: 'Any', package: str, path: str) -> 'Any':
     :returns: bytes of a file; list of (name, whether it is a folder) of a folder; None: there is nothing.
     :raises OSError: no answer came.
     """
-    msg = Message.pickled((package, path), handle=GET_RESOURCE)
+    receiver = Receiver(router, persist=False)      # Context.send_await() would bring in all that a parent needs
     try:
-        return router.context_by_id(0).send_await(msg, mitogen.core.MODULE_TIMEOUT)
+        router.route(Message.pickled((package, path), handle=GET_RESOURCE, reply_to=receiver.handle))
+        return receiver.get(mitogen.core.MODULE_TIMEOUT).unpickle()
     except mitogen.core.Error as exc:
         raise OSError('resource %s of package %s: %s' % (path, package, exc)) from None
+    finally:
+        receiver.close()
 
 
 class Resource:

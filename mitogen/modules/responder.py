@@ -90,8 +90,8 @@ class Library:
         except Refused as exc:
             return Module(fullname, reason=str(exc))
         source = self.minify(found.source) if prefixed(fullname, ['mitogen']) else found.source
-        return Module(fullname, found.path, zlib.compress(source, 9), list(found.submodules) if found.is_pkg else None,
-                      found.package)
+        submodules = list(found.submodules) + ['*'] * (not found.complete) if found.is_pkg else None
+        return Module(fullname, found.path, zlib.compress(source, 9), submodules, found.package)
 
     def minify(self, source: bytes) -> bytes:
         # One at a time: in CPython 3.11 parsing in two threads can fail ("AST constructor recursion depth mismatch").
@@ -129,36 +129,40 @@ class Library:
             names.update(dict.fromkeys(scan.candidates(imported, package)))
         return list(names)
 
-    def home(self, top: str) -> str:
-        """The folder that a top-level module is in; '' when that is where packages are installed, or unknown."""
-        path = self.module(top).path if self.module(top).source is not None else ''
-        folder = os.path.dirname(os.path.dirname(path) if self.module(top).submodules is not None else path)
-        return '' if 'site-packages' in folder or 'dist-packages' in folder else folder
+    def home(self, top: str, lacking: bool) -> str:
+        """The folder that a top-level module is in; '' when unknown.
 
-    def closure(self, roots: Iterable[str], sent: Iterable[str]) -> list[Module]:
+        :param lacking: the child is known to lack what is there. Else, when that is a folder where packages are
+            installed, return '': they may well be installed on the target too.
+        """
+        module = self.module(top)
+        folder = os.path.dirname(os.path.dirname(module.path) if module.submodules is not None else module.path)
+        return '' if not lacking and ('site-packages' in folder or 'dist-packages' in folder) else folder
+
+    def closure(self, roots: Iterable[str], sent: Iterable[str], lacking: bool) -> list[Module]:
         """Return what an import of `roots` will load of their own packages, of those that the child has parts of
-        already, and of what lies beside them; and the news of what it will look for in vain."""
+        already, and of what lies beside them (see home()); and the news of what it will look for in vain."""
         tops = {name.partition('.')[0] for name in roots} | {name.partition('.')[0] for name in sent}
-        homes = {self.home(top) for top in tops} - {''}
-        todo = [name for root in roots for name in parents(root)]
+        homes = {self.home(top, lacking) for top in tops} - {''}
+        todo = [name for root in roots for name in parents(root)][::-1]     # a stack: the last is looked at first
         seen: dict[str, Module] = {}
         while todo:
             name = todo.pop()
-            if name in seen or not self._belongs(name, tops, homes, seen):
+            if name in seen or not self._belongs(name, tops, homes, seen, lacking):
                 continue
             seen[name] = module = self.module(name)
             if module.source is not None:
                 todo += reversed(self.imports(name))
         return [module for module in seen.values() if module.source is not None or not module.reason]
 
-    def _belongs(self, name: str, tops: set[str], homes: set[str], seen: dict[str, Module]) -> bool:
+    def _belongs(self, name: str, tops: set[str], homes: set[str], seen: dict[str, Module], lacking: bool) -> bool:
         top, _, below = name.partition('.')
         if top in sys.stdlib_module_names:
             return False
         if below:       # an attribute, unless its package says that it is a module
             package, _, last = name.rpartition('.')
             return package in seen and last in (seen[package].submodules or ())
-        return top in tops or self.home(top) in homes or self.module(top).source is None
+        return top in tops or self.home(top, lacking) in homes or self.module(top).source is None
 
 
 def parents(fullname: str) -> list[str]:
@@ -178,6 +182,7 @@ class Responder(mitogen.modules.relay.Relay):
         self.library = Library()
         self._requests: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
+        self.requests_served = 0
         router.add_handler(self._on_request, GET_MODULE)
         router.add_handler(self._on_request, GET_RESOURCE)
         mitogen.core.listen(router.broker, 'exit', lambda: self._requests.put(None))
@@ -236,7 +241,7 @@ class Responder(mitogen.modules.relay.Relay):
             names = list(names)
             top = names[0].partition('.')[0]
             own = [name for name in names if name.partition('.')[0] == top] + [COMPANION]
-            modules = self.library.closure(own, stream.modules_sent)
+            modules = self.library.closure(own, stream.modules_sent, lacking=False)
             self.push_modules(context_id, stream, modules)
 
     # answering
@@ -252,25 +257,31 @@ class Responder(mitogen.modules.relay.Relay):
             msg = self._requests.get()
             if msg is None:
                 return
-            try:
-                first, second = msg.unpickle()
-                if msg.handle == GET_MODULE:
-                    self.answer(msg.src_id or 0, first, second)
-                else:
-                    msg.reply(self.resource(first, second))
-            except mitogen.core.Error:
-                pass            # the broker has ended, or the request is not one
-            except Exception:
-                mitogen.core.log(mitogen.core.ERROR, 'a request from context %s failed', msg.src_id)
+            self.serve(msg)
+
+    def serve(self, msg: Message) -> None:
+        """Answer one request. Any thread but the broker's."""
+        try:
+            first, second = msg.unpickle()
+            if msg.handle == GET_MODULE:
+                self.answer(msg.src_id or 0, first, second)
+            else:
+                msg.reply(self.resource(first, second))
+        except mitogen.core.Error:
+            pass            # the broker has ended, or the request is not one
+        except Exception:
+            mitogen.core.log(mitogen.core.ERROR, 'a request from context %s failed', msg.src_id)
 
     def answer(self, child_id: int, fullname: str, wanted: str) -> None:
+        self.requests_served += 1
         stream = self._router.stream_by_id(child_id)
-        if stream is None or not acceptable(fullname) or not acceptable(wanted):
+        if stream is None or not isinstance(fullname, str):
             return
-        module = self.library.module(fullname)
+        # Whatever it asks for, it waits for an answer.
+        module = self.library.module(fullname) if acceptable(fullname) else Module(fullname)
         if module.source is not None:
-            roots = [wanted] if wanted.startswith(fullname + '.') else [fullname]
-            for other in self.library.closure(roots, stream.modules_sent):
+            roots = [wanted] if acceptable(wanted) and wanted.startswith(fullname + '.') else [fullname]
+            for other in self.library.closure(roots, stream.modules_sent, lacking=True):
                 if other is not module:
                     self.send(child_id, other)
         self.send(child_id, module, again=True)
