@@ -123,7 +123,8 @@ def connect_hop(router: mitogen.master.Router, via: Any, path: str, method: str,
     for attempt in range(MAX_TRIES + 1):
         try:
             given = {} if password is None else {'password': password}
-            return router.connect(method, via=via, **options, **given)
+            context: mitogen.parent.Context = router.connect(method, via=via, **options, **given)
+            return context
         except mitogen.boot.dialogue.PasswordError:
             password = passwords.get(path, refused=password) if attempt < MAX_TRIES else None
             if password is None:

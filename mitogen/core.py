@@ -183,7 +183,6 @@ def _constructor_args(value: 'Any') -> 'Tuple[Any, ...]':
 #: than build a value or raise.
 VALUE_TYPES: 'Dict[str, Callable[[Any], Tuple[Any, ...]]]' = {
     'builtins.complex': lambda v: (v.real, v.imag),
-    'builtins.bytearray': lambda v: (bytes(v),),
     'builtins.range': lambda v: (v.start, v.stop, v.step),
     'collections.OrderedDict': lambda v: (list(v.items()),),
     'decimal.Decimal': lambda v: (str(v),),
@@ -212,7 +211,7 @@ def _value(tag: str, *args: 'Any') -> 'Any':
 
 
 def _refuse_value(value: 'Any') -> None:
-    raise TypeError('%s.%s cannot be sent to another context; mitogen.utils.cast() makes plain values of subclasses'
+    raise TypeError('%s.%s cannot be sent; mitogen.utils.cast() makes plain values of subclasses'
                     % (type(value).__module__, type(value).__qualname__))
 
 
@@ -221,7 +220,7 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: 'Any') -> 'Any':
         # Python 3.8 asks here about everything that is not a plain value, functions and classes too.
-        if value is _value:
+        if value is _value or value is bytearray:
             return NotImplemented
         tag = _tag(type(value))
         if tag not in VALUE_TYPES:
@@ -237,34 +236,31 @@ class _Pickler(pickle.Pickler):
         class _Reducers(dict):      # type: ignore[type-arg]
             def __missing__(self, kind: type) -> 'Any':
                 return lambda value: _Pickler.reducer_override(None, value)     # type: ignore[arg-type]
-        dispatch_table = _Reducers()
+        dispatch_table = _Reducers({bytearray: lambda value: (_value, (bytes(value),))})
 
 
 class _Maker:
     """Builds the values of VALUE_TYPES on arrival.
 
-    It stands in the unpickler's hands while untrusted instructions run, so it has no attribute that they
-    could write to: BUILD on a function or a class would let a child rewrite us.
+    It stands in the unpickler's hands while untrusted instructions run. Each time a new one, without anything that is
+    shared: BUILD on a function or a class would let a child rewrite us.
     """
-    __slots__ = ('_router',)
-    if TYPE_CHECKING:
-        _router: 'Any'
+    __slots__ = ('router',)
 
     def __init__(self, router: 'Any') -> None:
-        object.__setattr__(self, '_router', router)
+        self.router = router
 
-    def __setattr__(self, name: str, value: 'Any') -> None:
-        raise TypeError('state refused')
-
-    def __call__(self, tag: str, *args: 'Any') -> 'Any':
+    def __call__(self, tag: 'Any' = b'', *args: 'Any') -> 'Any':
+        if type(tag) is bytes:      # C's pickler writes a bytearray as a call of its type, and asks nobody
+            return bytearray(tag)
         if tag not in VALUE_TYPES:
             raise TypeError('values of type %r are not accepted' % (tag,))
-        if tag in ('builtins.bytearray', 'mitogen.core.Blob') and type(args[0]) is not bytes:
-            raise TypeError('bytes of a number')        # bytearray(1 << 40): one line, one terabyte
+        if tag == 'mitogen.core.Blob' and type(args[0]) is not bytes:
+            raise TypeError('Blob of a number')        # Blob(1 << 40): one line, one terabyte
         if tag == 'mitogen.core.Context':
-            return self._router.context_by_id(int(args[0]), name=args[1])
+            return self.router.context_by_id(int(args[0]), name=args[1])
         if tag == 'mitogen.core.Sender':
-            return Sender(self._router.context_by_id(int(args[0])), int(args[1]))
+            return Sender(self.router.context_by_id(int(args[0])), int(args[1]))
         module, _, name = tag.rpartition('.')
         return getattr(sys.modules.get(module) or __import__(module), name)(*args)
 
@@ -273,7 +269,7 @@ class _Unpickler(pickle.Unpickler):
     router: 'Any' = None
 
     def find_class(self, module: str, name: str) -> 'Any':
-        if (module, name) != ('mitogen.core', '_value'):
+        if (module, name) not in (('mitogen.core', '_value'), ('builtins', 'bytearray')):
             raise TypeError('%s.%s is not accepted' % (module, name))
         return _Maker(self.router)
 

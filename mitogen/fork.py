@@ -30,6 +30,7 @@ class Method(mitogen.method.Method):
     """
 
     name = 'fork'
+    forks = True
 
     def __init__(self, on_fork: 'Optional[Callable[[], Any]]' = None,
                  on_start: 'Optional[Callable[[Any], Any]]' = None, **common: 'Any') -> None:

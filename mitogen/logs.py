@@ -43,6 +43,11 @@ def connect(router: 'Any') -> None:
     logging.root.setLevel(router.log_level)
 
 
+def visible(text: str) -> str:
+    """Return text of another context with anything that could command a terminal made visible."""
+    return ''.join(c if c.isprintable() or c in '\n\t' else '\\x%02x' % ord(c) for c in text)
+
+
 class FromChildren:
     """In the master: logs what comes from children under ``mitogen.ctx.<name>``.
 
@@ -57,7 +62,7 @@ class FromChildren:
     def _on_record(self, msg: Message) -> None:
         name, level, text = msg.unpickle()
         context = self._router.context_by_id(msg.src_id)
-        shown = ''.join(c if c.isprintable() or c in '\n\t' else '\\x%02x' % ord(c) for c in str(text))
+        name, shown = visible(str(name)), visible(str(text))
         logger = logging.getLogger('mitogen.ctx.%s' % (context.name or 'context-%d' % context.context_id))
         logger.log(int(level), '%s: %s', name, shown, extra={
-            'mitogen_context': context, 'mitogen_name': str(name), 'mitogen_msg': msg, 'mitogen_message': shown})
+            'mitogen_context': context, 'mitogen_name': name, 'mitogen_msg': msg, 'mitogen_message': shown})

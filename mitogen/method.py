@@ -58,6 +58,7 @@ class Method:
     name = ''                   # for errors and context names
     terminal = False            # it wants a controlling terminal, for prompts
     at_once = True              # standard input reaches Python unread
+    forks = False               # it is a copy of the process that calls
     carries_core = False        # the command line may hold the core: one round trip less
     environment: 'Dict[str, str]' = {}
     password_error: 'Type[mitogen.boot.dialogue.ConnectError]' = mitogen.boot.dialogue.PasswordError

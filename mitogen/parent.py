@@ -5,24 +5,21 @@ Ring 1. A leaf fetches this file when it is first asked for something in it, and
 become those defined here. Methods of Router run on any thread unless they say otherwise.
 """
 
-import random
 import threading
-import time
 
 import mitogen.boot.connection
-import mitogen.boot.dialogue
 import mitogen.boot.payload
 import mitogen.broker
+import mitogen.connect
 import mitogen.core
-import mitogen.method
 import mitogen.modules.relay
 import mitogen.routes
 from mitogen.call import CallChain
-from mitogen.core import ADD_ROUTE, ALLOCATE_ID, Kwargs, Latch, Later, Message, Receiver
+from mitogen.core import ADD_ROUTE, ALLOCATE_ID, DEL_ROUTE, Kwargs, Latch, Message, Receiver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
+    from typing import Any, Iterable, List, Optional, Set, Tuple
 
 #: Ids that a parent asks from the master at once. A tree that grows sideways asks once for each so many children.
 IDS_AT_ONCE = 16
@@ -116,13 +113,15 @@ class Context(mitogen.core.Context):
 
 # ---- router ----------------------------------------------------------------------------------------
 
-class Router(mitogen.core.Router):
+def is_from_neighbour(msg: Message, stream: 'Any') -> bool:
+    """A policy: sent by the context at the other end of the stream that it came over, not by one behind that."""
+    return stream is not None and msg.src_id == stream.remote_id
+
+
+class Router(mitogen.connect.Connector, mitogen.core.Router):
     """A router that has children: it starts them, and carries messages between them and to those above."""
 
     context_class = Context
-    #: Whether children write profiles; children inherit it.
-    profiling = False
-    debug = False
 
     def __init__(self, broker: mitogen.core.Broker, context_id: int = 0, parent_ids: 'Iterable[int]' = ()) -> None:
         mitogen.core.Router.__init__(self, broker, context_id, list(parent_ids))
@@ -132,11 +131,13 @@ class Router(mitogen.core.Router):
         self.routes = mitogen.routes.Routes(self.context_id, self.parent_ids)
         self.routes.parent_link = self.parent_stream
         self.relay = self._make_relay()
+        self._prepare_connector()
         self._ids: 'List[int]' = []
         self._ids_lock = threading.Lock()
         self._payload_lock = threading.Lock()
         self._payload: 'Optional[mitogen.boot.payload.Payload]' = None
         self.add_handler(self._on_add_route, ADD_ROUTE, policy=mitogen.core.has_parent_authority)
+        self.add_handler(self._on_del_route, DEL_ROUTE, policy=is_from_neighbour, overwrite=True)
         mitogen.core.listen(self.broker, 'shutdown', self._on_shutdown)
 
     def _make_relay(self) -> 'Any':
@@ -166,7 +167,9 @@ class Router(mitogen.core.Router):
     def _async_route(self, msg: Message, stream: 'Any') -> None:
         why = stream is not None and self.routes.forgery(msg, stream)
         if why:
-            mitogen.core.log(mitogen.core.WARNING, 'dropped %r from %s: %s', msg, stream.name, why)
+            # A refusal that was overtaken by the news that the context is gone has lost its way: no reason to alarm.
+            level = mitogen.core.DEBUG if msg.is_dead else mitogen.core.WARNING
+            mitogen.core.log(level, 'dropped %r from %s: %s', msg, stream.name, why)
         else:
             mitogen.core.Router._async_route(self, msg, stream)
 
@@ -207,7 +210,7 @@ class Router(mitogen.core.Router):
 
     def _send_news(self, stream: mitogen.core.Stream, ids: 'List[int]', reason: str) -> None:
         if ids:
-            msg = Message.pickled((ids, reason), dst_id=stream.remote_id, handle=mitogen.core.DEL_ROUTE)
+            msg = Message.pickled((ids, reason), dst_id=stream.remote_id, handle=DEL_ROUTE)
             msg.src_id = msg.auth_id = self.context_id
             stream.send(msg)
 
@@ -236,7 +239,10 @@ class Router(mitogen.core.Router):
 
     def core_sources(self) -> 'Tuple[str, str]':
         """Minified source of mitogen.core and of mitogen itself."""
-        return (self.econtext.importer.get_source('mitogen.core'), self.econtext.config['package'])
+        importer = self.econtext.importer
+        # A fork was sent neither.
+        package = self.econtext.config.get('package') or importer.get_source('mitogen')
+        return importer.get_source('mitogen.core'), package
 
     def payload(self) -> 'mitogen.boot.payload.Payload':
         with self._payload_lock:
@@ -244,67 +250,11 @@ class Router(mitogen.core.Router):
                 self._payload = mitogen.boot.payload.Payload(*self.core_sources())
             return self._payload
 
-    # connections
-
-    def connect(self, method_name: str, name: 'Optional[str]' = None, **kwargs: 'Any') -> Context:
-        """Start a child.
-
-        :param method_name: such as ``ssh``; other arguments are that method's.
-        :param name: for logs.
-        :param via: the Context that shall start it; default: this one.
-        :raises mitogen.core.StreamError: it did not start: a ConnectError, with what there is to know about it.
-        """
-        via = kwargs.pop('via', None)
-        if via is not None and via.context_id != self.context_id:
-            return self.proxy_connect(via, method_name, name, **kwargs)
-        outcome = Latch()
-        method = mitogen.method.load(method_name)(**kwargs)
-        self.start_child(method, name, self.allocate_id(), outcome.put)
-        result = outcome.get()
-        if isinstance(result, Exception):
-            raise result
-        return result       # type: ignore[no-any-return]
-
-    def proxy_connect(self, via: mitogen.core.Context, method_name: str, name: 'Optional[str]' = None,
-                      **kwargs: 'Any') -> Context:
-        """Have another context start a child of its own. Arguments and errors as of connect()."""
-        kind = mitogen.method.load(method_name)
-        method = kind(**kwargs)     # here already, so that wrong arguments fail here
-        context_id = self.allocate_id(via)
-        self.bring_code(via, kind.__module__)
-        ok, result = via.call(start_for_other, method_name, kind.__module__, name, context_id, Kwargs(kwargs))
-        if not ok:
-            errors = {error.kind: error for error in method.errors()}
-            raise errors.get(result[0], mitogen.boot.dialogue.ConnectError)(*result[1:])
-        context = self.context_class(self, context_id, result)
-        context.via = via
-        return self._contexts.setdefault(context_id, context)       # type: ignore[no-any-return]
-
-    def start_child(self, method: 'mitogen.method.Method', name: 'Optional[str]', context_id: int,
-                    done: 'Callable[[Any], None]') -> None:
-        """Begin to start a child.
-
-        :param done: called on the broker thread, with its Context or the error.
-        """
-        context = self.context_class(self, context_id, name or method.context_name())
-        config = mitogen.boot.payload.configuration(
-            context_id, [self.context_id] + list(self.parent_ids), '%032x' % random.SystemRandom().getrandbits(128),
-            self._router_config(method))
-        plan, child = method.spawn(self, config)
-        dialogue = mitogen.boot.dialogue.Dialogue(plan, time.monotonic())
-        stream = mitogen.boot.connection.ChildStream(self, context, child, dialogue, done)
-        self.broker.defer(stream.begin)
-
-    def _router_config(self, method: 'mitogen.method.Method') -> 'Dict[str, Any]':
-        return {
-            'max_message_size': self.max_message_size,
-            'unidirectional': self.unidirectional if method.unidirectional is None else method.unidirectional,
-            'log_level': mitogen.core.DEBUG if self.debug or method.debug else self.child_log_level(),
-        }
-
     def child_log_level(self) -> int:
         """From which level on children send their log records."""
         return self.log_level
+
+    # the end of connections
 
     def disconnect(self, context: mitogen.core.Context) -> None:
         """Cut the connection to a child, which then ends. Any thread."""
@@ -325,46 +275,6 @@ class Router(mitogen.core.Router):
         for stream in list(self.broker.busy):
             if isinstance(stream, mitogen.boot.connection.ChildStream) and stream.router is self:
                 stream.on_shutdown()
-
-    # one method for each connection method
-
-    def local(self, **kwargs: 'Any') -> Context:
-        """Start another interpreter here; see mitogen.local."""
-        return self.connect('local', **kwargs)
-
-    def fork(self, **kwargs: 'Any') -> Context:
-        """Fork this process; see mitogen.fork."""
-        return self.connect('fork', **kwargs)
-
-    def ssh(self, **kwargs: 'Any') -> Context:
-        """Start an interpreter on another machine; see mitogen.ssh."""
-        return self.connect('ssh', **kwargs)
-
-    def sudo(self, **kwargs: 'Any') -> Context:
-        """Start an interpreter as another user; see mitogen.sudo."""
-        return self.connect('sudo', **kwargs)
-
-
-@mitogen.core.takes_router
-def start_for_other(method_name: str, module: str, name: 'Optional[str]', context_id: int, kwargs: 'Dict[str, Any]',
-                    router: 'Any') -> Later:
-    """In a `via` context: start a child. The result comes later, so other calls, and other starts, go on meanwhile.
-
-    :returns: (True, the context's name) or (False, (kind of error, its fields)).
-    """
-    grow(router)
-
-    def start(reply: 'Callable[[Any], None]') -> None:
-        def done(outcome: 'Any') -> None:
-            if isinstance(outcome, Exception):
-                reply((False, (outcome.kind,) + outcome.fields()))      # type: ignore[attr-defined]
-            else:
-                reply((True, outcome.name))
-        try:
-            router.start_child(mitogen.method.load(method_name, module)(**kwargs), name, context_id, done)
-        except mitogen.boot.dialogue.ConnectError as exc:
-            done(exc)
-    return Later(start)
 
 
 def grow(seed: 'Any') -> None:

@@ -26,6 +26,9 @@ STATUS_WAIT = 0.5
 #: Seconds after which a program that has lost its connection, or should never have had one, gets each signal.
 SIGNALS = (1.0, signal.SIGTERM), (3.0, signal.SIGKILL)
 
+#: Why a start fails that the end of the broker overtakes.
+SHUTTING_DOWN = 'this context is shutting down'
+
 #: Bytes of a program's standard error that are kept to explain its end.
 KEPT_WORDS = 2000
 
@@ -75,11 +78,22 @@ class ChildStream(mitogen.core.Stream):
     def begin(self) -> None:
         """Start to listen and talk."""
         broker = self.router.broker
+        if broker.stopping:
+            self.abandon()
+            return
         broker.busy.add(self)
         for stream in [self] + list(self._channels.values()):
             broker.start_receive(stream)
         self._timer = broker.timers.schedule(self._dialogue.deadline(), self._tick)     # type: ignore[union-attr]
         self._perform(self._dialogue.start())                   # type: ignore[union-attr]
+
+    def abandon(self) -> None:
+        """The end of the broker came before the beginning of this. Broker thread, or any once that has ended."""
+        mitogen.core.BasicStream.on_disconnect(self, self.router.broker)
+        self._kill_and_wait()
+        self._close()
+        for action in self._dialogue.cancel(SHUTTING_DOWN):     # type: ignore[union-attr]
+            self._done(action.error)          # type: ignore[union-attr]
 
     # the dialogue's eyes, ears and hands
 
@@ -137,25 +151,25 @@ class ChildStream(mitogen.core.Stream):
             self.send(mitogen.core.Message(self.remote_id, self.router.context_id, self.router.context_id,
                                            mitogen.core.SHUTDOWN))
         else:
-            self.process.kill()
+            self._perform(self._dialogue.cancel(SHUTTING_DOWN))
 
     def on_disconnect(self, broker: mitogen.core.Broker) -> None:
         if self.is_open():
             mitogen.core.BasicStream.on_disconnect(self, broker)
             self._ended, self._announced, self._signalled = time.monotonic(), False, 0
             if broker.stopping and not broker._linger():
-                self._kill_now()
+                self._kill_and_wait()       # its time is up, no timer will come
+                self._announce_once(self.process.poll())
+                self._close()
             else:
                 self._watch_exit(0.001)
 
-    def _kill_now(self) -> None:
-        """The broker's time is up, no timer will come: take a last, short look."""
+    def _kill_and_wait(self) -> None:
+        """Without a broker that could wait: not for long."""
         self.process.kill()
         give_up = time.monotonic() + 0.5
         while self.process.poll() is None and time.monotonic() < give_up:
             time.sleep(0.005)
-        self._announce_once(self.process.poll())
-        self._close()
 
     def _watch_exit(self, pause: float) -> None:
         """Wait for the process to end, announce it in time, hurry it along."""

@@ -248,6 +248,10 @@ class Dialogue:
                 return self._fail('%s (%s)' % (reason, ending), refusal.hint, refusal.kind)
         return self._fail('the program ended too early (%s)' % ending)
 
+    def cancel(self, reason: str) -> 'List[Action]':
+        """Nobody wants the child any more."""
+        return self._fail(reason)
+
     def _said(self) -> bytes:
         hello = mitogen.boot.first_stage.HELLO
         return b'\n'.join(self._heard[channel] for channel in ('tty', 'stderr', 'stdout')).replace(hello, b'')

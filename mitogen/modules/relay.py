@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from typing import Any, Iterable, Optional
 
 
+def is_from_child(msg: Message, stream: 'Any') -> bool:
+    """A policy: only a direct child may use the handle. For anybody else the list of what the child was sent, which
+    belongs to its stream, would become wrong."""
+    return stream is not None and stream is not msg.router.parent_stream and msg.src_id == stream.remote_id
+
+
 class Relay:
     """Serves children from what this context's importer has, or gets from the parent.
 
@@ -21,7 +27,7 @@ class Relay:
 
     def __init__(self, router: 'Any') -> None:
         self._router = router
-        router.add_handler(self._on_get_module, GET_MODULE)
+        router.add_handler(self._on_get_module, GET_MODULE, policy=is_from_child)
         router.add_handler(self._on_forward_module, FORWARD_MODULE, policy=mitogen.core.has_parent_authority)
 
     @property

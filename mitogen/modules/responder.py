@@ -74,11 +74,16 @@ class Library:
                 return module
         module = self._make(fullname)
         with self._lock:
+            self._forget(fullname)      # another thread may have made it meanwhile
             self._modules[fullname] = module
-            self._size += len(module.source or b'')
+            self._size += weight(module)
             while self._size > MAX_CACHE:
-                self._size -= len(self._modules.popitem(last=False)[1].source or b'')
+                self._forget(next(iter(self._modules)))
         return module
+
+    def _forget(self, fullname: str) -> None:
+        module = self._modules.pop(fullname, None)
+        self._size -= weight(module) if module else 0
 
     def _make(self, fullname: str) -> Module:
         if not self.may_serve(fullname):
@@ -107,7 +112,7 @@ class Library:
         """Serve other source for a module than the one that is found."""
         self.finder.override(fullname, path, source, is_pkg)
         with self._lock:
-            self._modules.pop(fullname, None)
+            self._forget(fullname)
             self._imports.pop(fullname, None)
 
     def imports(self, fullname: str) -> list[str]:
@@ -165,6 +170,11 @@ class Library:
         return top in tops or self.home(top, lacking) in homes or self.module(top).source is None
 
 
+def weight(module: Module) -> int:
+    """Bytes that a module takes here. One that does not exist weighs too, or a child could fill us with names."""
+    return len(module.source or b'') + 1000
+
+
 def parents(fullname: str) -> list[str]:
     """['a', 'a.b', 'a.b.c'] of 'a.b.c'."""
     bits = fullname.split('.')
@@ -183,7 +193,7 @@ class Responder(mitogen.modules.relay.Relay):
         self._requests: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
         self.requests_served = 0
-        router.add_handler(self._on_request, GET_MODULE)
+        router.add_handler(self._on_request, GET_MODULE, policy=mitogen.modules.relay.is_from_child)
         router.add_handler(self._on_request, GET_RESOURCE)
         mitogen.core.listen(router.broker, 'exit', lambda: self._requests.put(None))
 
