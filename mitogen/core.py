@@ -128,7 +128,7 @@ class TimeoutError(Error):
 class CallError(Error):
     """Code in another context raised an exception. Nothing of the exception's own class comes over.
 
-    :ivar type_name: qualified name of the exception's type, such as ``builtins.ValueError``.
+    :ivar type_name: qualified name of the exception's type, such as ``ValueError`` or ``myapp.TooBad``.
     :ivar message: its text.
     :ivar remote_traceback: the traceback as text, as the other interpreter printed it; may be empty.
     """
@@ -254,7 +254,7 @@ class _Maker:
         if type(tag) is bytes:      # C's pickler writes a bytearray as a call of its type, and asks nobody
             return bytearray(tag)
         if tag not in VALUE_TYPES:
-            raise TypeError('values of type %r are not accepted' % (tag,))
+            raise TypeError('%r is not accepted' % (tag,))
         if tag == 'mitogen.core.Blob' and type(args[0]) is not bytes:
             raise TypeError('Blob of a number')        # Blob(1 << 40): one line, one terabyte
         if tag == 'mitogen.core.Context':
@@ -526,16 +526,16 @@ class Seed:
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 
-#: In a child: its router. What the library itself has to say there goes to the master without any logging module.
-_log_router: 'Any' = None
+#: In a child: its router. What the library itself has to say there goes to the master without the logging module.
+child_router: 'Any' = None
 
 
 def log(level: int, fmt: str, *args: 'Any') -> None:
     """Log as `mitogen`; from level ERROR on with the current exception. Any thread."""
-    if _log_router is not None:
-        if level >= _log_router.log_level:
+    if child_router is not None:
+        if level >= child_router.log_level:
             exc = sys.exc_info()[1]
-            forward_log(_log_router, 'mitogen', level, fmt % args + (str(CallError.of(exc)) if exc else ''))
+            forward_log(child_router, 'mitogen', level, fmt % args + (str(CallError.of(exc)) if exc else ''))
     elif level >= WARNING or 'logging' in sys.modules:
         import mitogen.logs
         mitogen.logs.log(level, fmt, *args)
@@ -730,7 +730,7 @@ class Broker(Seed):
 
     def assert_on_thread(self) -> None:
         if not self.on_thread():
-            raise RuntimeError('not on the broker thread: use Broker.defer()')
+            raise RuntimeError('not on the broker thread')
 
     def defer(self, fn: 'Function', *args: 'Any', **kwargs: 'Any') -> None:
         """Run ``fn(*args, **kwargs)`` on the broker thread; at once when called there. Any thread.
@@ -845,7 +845,7 @@ class Broker(Seed):
         except BlockingIOError:
             pass        # ready it was said to be, ready it was not
         except Exception:
-            log(ERROR, 'error on the broker thread, %r', stream)
+            log(ERROR, 'broker: error in %r', stream)
             if stream is not None:
                 stream.on_disconnect(self)
 
@@ -1105,7 +1105,7 @@ class Router(Seed):
 
     def _egress(self, msg: Message, stream: 'Optional[Stream]') -> 'Tuple[Optional[Stream], str]':
         """Where a message goes next; or None and why it cannot."""
-        return (self.parent_stream if stream is None else None), 'context %d is unknown or gone' % msg.dst_id
+        return (self.parent_stream if stream is None else None), 'no route to context %d' % msg.dst_id
 
     def _refuse(self, msg: Message, reason: str) -> None:
         """Answer a message that cannot be delivered. A dead message gets no answer, so this cannot go on for ever."""
@@ -1180,7 +1180,7 @@ class Router(Seed):
         with self._lock:
             handlers, self._handlers, self._awaiting = self._handlers, {}, {}
         self._bury([item for item in handlers.items() if item[0] >= FIRST_FREE_HANDLE or item[0] == CALL_FUNCTION],
-                   'this context is shutting down')
+                   'shutting down')
         fire(self, 'shutdown')
 
 
@@ -1364,7 +1364,7 @@ class Importer(Seed):
         latch = Latch()
         try:
             if self.router.broker.on_thread():
-                raise Error('the broker thread cannot wait for it')
+                raise Error('the broker thread cannot wait')
             self.ask(fullname, latch.put, wanted)
             return latch.get(MODULE_TIMEOUT)        # type: ignore[no-any-return]
         except Error as exc:
@@ -1436,8 +1436,8 @@ def _import_target(fullname: str) -> str:
     """
     frame: 'Any' = sys._getframe(2)
     while frame is not None and 'importlib' in frame.f_code.co_filename:
-        name = frame.f_locals.get('name')
-        if isinstance(name, str) and name.startswith(fullname + '.'):
+        name = str(frame.f_locals.get('name'))
+        if name.startswith(fullname + '.'):
             fullname = name
         frame = frame.f_back
     return fullname
@@ -1594,9 +1594,11 @@ class Dispatcher:
 
 # ---- 15: ExternalContext ---------------------------------------------------------------------------
 
-class ExternalContext:
+class ExternalContext(Seed):
     """A child: everything between the first stage and the end of its process. `context` is its own, `parent` the
     Context that started it, `config` what that one knew: see `mitogen.boot.payload.configuration`."""
+
+    grown_in = 'mitogen.detach'
 
     def __init__(self, config: 'Dict[str, Any]') -> None:
         self.config = config
@@ -1606,6 +1608,7 @@ class ExternalContext:
         router.__dict__.update(config['router'])
         router.econtext = self
         router.add_handler(lambda msg: self.broker.shutdown(), SHUTDOWN, policy=has_parent_authority)
+        router.add_handler(self._activate, CALL_SERVICE)
         self.context = router.myself()
         self.parent = router.context_by_id(config['parent_ids'][0], name='parent')
         self.importer = Importer(router)
@@ -1617,8 +1620,8 @@ class ExternalContext:
 
         :param link: descriptors that the parent writes to and reads; default: standard input and output.
         """
-        global _log_router
-        _log_router = self.router
+        global child_router
+        child_router = self.router
         self._connect(*(link or (os.dup(0), os.dup(1))))
         LoggingWatch(self.router)
         if 'on_start' in self.config:
@@ -1627,8 +1630,8 @@ class ExternalContext:
         for stream in sys.stdout, sys.stderr:
             try:
                 stream.flush()
-            except (OSError, ValueError):
-                pass            # the user's code closed it
+            except Exception:
+                pass            # the user's code closed it, or put something else there
         self.broker.shutdown()
         self.broker.join()
 
@@ -1666,6 +1669,10 @@ class ExternalContext:
             os._exit(1)
         threading.Thread(target=end, daemon=True).start()
 
+    def _activate(self, msg: Message) -> None:
+        """The first call of a service: what serves those is of ring 1, and imported on a thread that can wait."""
+        threading.Thread(target=lambda: self.load_module('mitogen.service').activate(msg), daemon=True).start()
+
     def load_module(self, fullname: str) -> 'Any':
         """Return a module by name, imported if need be. Main thread or any of the user's."""
         if fullname == '__main__' and not self.config.get('forked'):
@@ -1683,5 +1690,5 @@ def name_process(name: str) -> None:
         with open('/proc/self/mem', 'r+b', 0) as fp:
             fp.seek(start)
             fp.write(name.encode()[:size - 1].ljust(size, b'\0'))
-    except (OSError, ValueError, IndexError):
+    except Exception:
         pass        # then it stays as the last argument, where the first stage was given it
