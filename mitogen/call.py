@@ -69,6 +69,9 @@ class CallChain:
         module, path = fn if isinstance(fn, tuple) else function_name(fn)
         data = mitogen.core.encode((self.chain_id, module, path), (args, Kwargs(kwargs)))
         self.context.router.bring_code(self.context, module, fn)
+        before = getattr(fn, 'mitogen_before_call', None)
+        if before is not None:      # what must be done here, with our authority, for it to work there
+            before(self.context, *args, **kwargs)
         return Message(handle=CALL_FUNCTION, data=data)
 
     def call_no_reply(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> None:

@@ -13,14 +13,16 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mitogen.boot.dialogue
 import mitogen.core
 import mitogen.master
 import mitogen.parent
 import mitogen.utils
+
+if TYPE_CHECKING:
+    from mitogen.commands.fleet import Fleet, Place
 
 DESCRIPTION = """\
 Call a Python function on other machines and in other accounts, with nothing installed there.
@@ -29,18 +31,70 @@ Call a Python function on other machines and in other accounts, with nothing ins
   python3 -m mitogen call --on ssh:web1 --on ssh:deploy@web2:2222/sudo os:getuid
   python3 -m mitogen call --on ssh:web1 mymodule:greet "'Ann'" 42
 
-A hop is  local | fork | ssh:[USER@]HOST[:PORT] | sudo[:USER] ; hops are joined with "/", the first being the nearest.
+Hops are joined with "/", the first being the nearest. A hop is one of
+
+  local  fork                       another interpreter, or a copy of this one
+  ssh:[USER@]HOST[:PORT]            another machine
+  sudo[:USER]  su[:USER]  doas[:USER]                       another user, by default root
+  docker:[USER@]NAME  podman:[USER@]NAME  buildah:[USER@]NAME       a container that runs
+  lxc:NAME  lxd:NAME  incus:NAME  jail:[USER@]NAME  machinectl:[USER@]NAME  kubectl:POD
+  setns:KIND:[USER@]NAME            a container of KIND (docker podman lxc lxd incus machinectl), without its program
+
 Arguments are Python literals where they parse as such, text otherwise. Passwords are asked on the terminal.
 """
 
-#: [user@]host[:port]; an IPv6 address stands in brackets.
-SSH_TARGET = re.compile(r'(?:(?P<username>[^@]+)@)?(?P<hostname>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?\Z')
+#: Method -> what stands behind the colon; the groups are its options. None: nothing may.
+NAME = r'(?P<container>[^@]+)'
+USER_AND_NAME = r'(?:(?P<username>[^@:]+)@)?(?P<container>[^@:]+)'
+USER = r'(?P<username>[^@:]+)'
+TARGETS: dict[str, str | None] = {
+    'local': None,
+    'fork': None,
+    # An IPv6 address stands in brackets. Names of users, in some domains, hold an @.
+    'ssh': r'(?:(?P<username>.+)@)?(?P<hostname>\[[^\]\s]+\]|[^@:\[\]\s]+)(?::(?P<port>\d+))?',
+    'sudo': USER, 'su': USER, 'doas': USER,
+    'docker': USER_AND_NAME, 'podman': USER_AND_NAME, 'buildah': USER_AND_NAME, 'jail': USER_AND_NAME,
+    'machinectl': USER_AND_NAME,
+    'lxc': NAME, 'lxd': NAME, 'incus': NAME,
+    'kubectl': r'(?P<pod>[^@:]+)',
+    'setns': r'(?P<kind>[a-z]+):' + USER_AND_NAME,
+}
+
+#: Methods that can do without a target.
+WITHOUT_TARGET = 'local', 'fork', 'sudo', 'su', 'doas'
+
+RUN = """\
+Run a whole script of this machine in other places. It sees sys.argv as if it had been started there, and an empty
+standard input; modules that lie beside it can be imported. What is behind -- is for the script.
+
+  python3 -m mitogen run setup.py --on ssh:web1 --on ssh:web2/sudo -- --verbose
+
+Its output comes as it is written; with several places each line begins with the name of its place. The exit status is
+the script's, with several places the largest; 1 for a place that cannot be reached.
+"""
+
+COPY = """\
+Copy files, and with -r folders, to other places, or with --from back from there.
+
+  python3 -m mitogen copy app.tar --on ssh:web1 --on ssh:web2/sudo /opt/
+  python3 -m mitogen copy --from ssh:web1 /var/log/app.log logs/
+
+A file is written beside its final name, with that name in it and .mitogen-part at the end, and renamed when it is
+complete and safe on the disk: under its own name there is the old file or the new one, whatever happens. Permission
+bits are kept; set-user-id and the like are not, as the owner is not kept either. From several places the files go to a
+folder for each, called after it. A terminal is shown the progress.
+"""
+
+TREE = """\
+Draw contexts: hop, user, host, process, Python, memory, and the time that a call takes there and back.
+
+  python3 -m mitogen tree --on ssh:web1/sudo --on ssh:web1/docker:app
+
+Chains that begin alike share their contexts.
+"""
 
 #: How often a password may be typed wrong.
 MAX_TRIES = 3
-
-#: Connections that are started at once. Beyond this an ssh server with default settings drops some (MaxStartups 10).
-MAX_AT_ONCE = 16
 
 
 def parse_hop(text: str) -> tuple[str, dict[str, Any]]:
@@ -49,15 +103,16 @@ def parse_hop(text: str) -> tuple[str, dict[str, Any]]:
     :raises ValueError: this is none.
     """
     method, colon, target = text.partition(':')
-    if method in ('local', 'fork') and not colon:
+    if method in WITHOUT_TARGET and not colon:
         return method, {}
-    if method == 'sudo' and (target or not colon):
-        return method, {'username': target} if target else {}
-    match = SSH_TARGET.match(target) if method == 'ssh' else None
-    if match is None:
-        raise ValueError('%r is no hop: expected local, fork, ssh:[USER@]HOST[:PORT] or sudo[:USER]' % text)
-    options = {key: value for key, value in match.groupdict().items() if value}
-    options['hostname'] = options['hostname'].strip('[]')
+    pattern = TARGETS.get(method)
+    match = re.fullmatch(pattern, target) if pattern else None
+    if match is None or any((value or '').startswith('-') for value in match.groups()):
+        known = ' '.join(TARGETS)
+        raise ValueError('%r is no hop, such as ssh:HOST or docker:NAME; methods are %s, see --help' % (text, known))
+    options: dict[str, Any] = {key: value for key, value in match.groupdict().items() if value}
+    if 'hostname' in options:
+        options['hostname'] = options['hostname'].strip('[]')
     if 'port' in options:
         options['port'] = int(options['port'])
     return method, options
@@ -72,7 +127,7 @@ def parse_value(text: str) -> Any:
     """Return what a Python literal means, and text as it is."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):       # TypeError: {[]: 1}
         return text
 
 
@@ -132,12 +187,19 @@ def connect_hop(router: mitogen.master.Router, via: Any, path: str, method: str,
     raise AssertionError('not reached')
 
 
-def call_on(router: mitogen.master.Router, hops: str, passwords: Passwords, function: tuple[str, str],
-            args: Sequence[Any]) -> str:
-    """Return the result of a call at the end of some hops, as text."""
-    context = connect(router, parse_hops(hops), passwords)
-    router.bring_code(context, function[0])
-    return str(context.call(mitogen.utils.call_and_show, function[0], function[1], *args))
+def connect_place(fleet: 'Fleet', place: 'Place') -> mitogen.parent.Context:
+    """Connect a place of a command; return its context."""
+    context = connect(fleet.router, parse_hops(place.hops), passwords_for(fleet))
+    fleet.arrived(place, context)
+    return context
+
+
+def passwords_for(fleet: 'Fleet') -> Passwords:
+    """The passwords of a command; asked on its main thread, where Ctrl-C is heard and the terminal put right."""
+    if fleet.passwords is None:
+        fleet.passwords = Passwords(lambda question: fleet.ask(getpass.getpass, question))
+    passwords: Passwords = fleet.passwords
+    return passwords
 
 
 def parse_function(text: str) -> tuple[str, str]:
@@ -160,53 +222,74 @@ def hops_argument(text: str) -> str:
 
 
 def make_parser() -> argparse.ArgumentParser:
+    # Here and not above: the commands import this module.
+    from mitogen.commands import call, copy, fakessh, fleet, run, tree
     parser = argparse.ArgumentParser(prog='mitogen', description=DESCRIPTION,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--version', action='version', version='.'.join(map(str, mitogen.__version__)))
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    call = commands.add_parser('call', help='call a function and print its result', description=DESCRIPTION,
-                               formatter_class=argparse.RawDescriptionHelpFormatter)
-    call.add_argument('--on', action='append', type=hops_argument, metavar='HOP/HOP...',
-                      help='where; several run at once. Default: a child on this machine')
-    call.add_argument('function', type=parse_function, metavar='MODULE:FUNCTION')
-    call.add_argument('args', nargs=argparse.REMAINDER, metavar='ARG', help='Python literals, or text')
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], help: str, more: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=more,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+        added.set_defaults(run=run)
+        fleet.add_options(added, hops_argument)
+        return added
+
+    calls = command('call', call.run, 'call a function and print its result', DESCRIPTION)
+    calls.add_argument('function', type=parse_function, metavar='MODULE:FUNCTION')
+    calls.add_argument('args', nargs=argparse.REMAINDER, metavar='ARG', help='Python literals, or text')
+
+    runs = command('run', run.run, 'run a local script', RUN)
+    runs.add_argument('script', metavar='SCRIPT', help='a file here; - is standard input')
+    runs.set_defaults(args=[])
+
+    copies = command('copy', copy.run, 'copy files and folders', COPY)
+    copies.add_argument('paths', nargs='+', metavar='SRC... DST')
+    copies.add_argument('--from', dest='source_on', action='append', type=hops_argument, metavar='HOP/HOP...',
+                        help='copy from there to here')
+    copies.add_argument('-r', '--recursive', action='store_true', help='folders too, with all that they hold')
+
+    command('tree', tree.run, 'draw contexts: user, Python, process, memory, time to them', TREE)
+
+    fakes = commands.add_parser('fakessh', help='run a program that starts ssh', description=fakessh.DESCRIPTION,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    fakes.set_defaults(run=fakessh.run)
+    fakes.add_argument('--on', type=hops_argument, metavar='HOP/HOP...', default='local', help='where ssh leads')
+    fakes.add_argument('args', nargs=argparse.REMAINDER, metavar='-- PROGRAM ARG', help='the program')
     return parser
 
 
-def report(hops: str, several: bool, done: 'Future[str]') -> bool:
-    """Print what came of one call; return whether it is good."""
-    prefix = hops + ': ' if several else ''
-    try:
-        print(prefix + done.result(), flush=True)
-        return True
-    except (mitogen.core.Error, TypeError, ValueError, OSError) as exc:
-        print('%s%s: %s' % (prefix, type(exc).__name__, exc), file=sys.stderr, flush=True)
-        return False
-
-
-def run_call(options: argparse.Namespace) -> int:
-    """Carry out ``mitogen call``; return the exit status."""
-    places = options.on or ['local']
-    args = [parse_value(text) for text in options.args]
-    passwords = Passwords()
-    with mitogen.master.Router() as router, ThreadPoolExecutor(MAX_AT_ONCE) as pool:
-        calls = [pool.submit(call_on, router, hops, passwords, options.function, args) for hops in places]
-        try:
-            good = [report(hops, len(places) > 1, done) for hops, done in zip(places, calls)]
-        except KeyboardInterrupt:
-            for done in calls:
-                done.cancel()
-            router.broker.shutdown()        # whoever waits for an answer gets an error now, and the pool can end
-            raise
-    return 0 if all(good) else 1
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command line; exits when it is wrong."""
+    argv, args = list(argv), []
+    if argv[:1] in (['run'], ['fakessh']) and '--' in argv:     # what is behind it is the script's, or the program's
+        where = argv.index('--')
+        argv, args = argv[:where], argv[where + 1:]
+    parser = make_parser()
+    options, rest = parser.parse_known_args(argv)
+    if options.command == 'copy' and not any(text.startswith('-') for text in rest):
+        options.paths += rest           # argparse takes words from one side of an option only
+        rest = []
+    if rest:
+        parser.error('unrecognized arguments: %s' % ' '.join(rest))
+    if options.command == 'copy':
+        if len(options.paths) < 2:
+            parser.error('copy: SRC and DST are needed')
+        if bool(options.on) == bool(options.source_on):
+            parser.error('copy: either --on (or --hosts), to copy there, or --from, to copy from there')
+    if args:
+        options.args = args
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    options = make_parser().parse_args(argv)
+    options = parse(sys.argv[1:] if argv is None else argv)
     mitogen.utils.log_to_file(level='WARNING')
     try:
-        return run_call(options)
-    except KeyboardInterrupt:
+        status: int = options.run(options)
+    except KeyboardInterrupt:       # where nothing was under way; else mitogen.commands.fleet deals with it
         print('interrupted', file=sys.stderr)
         return 130
+    return status

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 MAX_STARTING = 16
 
 
+#: Why a start fails that nobody waits for any more.
+UNWANTED = 'the connection was given up'
+
+
+#: Attributes of a router, and some of a method, that make a child do something of mitogen.debug.
+DEBUGGING = 'debug', 'profiling', 'stack_dumps'
+
+
 class Outcome(Message):
     """What came of connect_async(): the context, or the error. Not a message that travels."""
 
@@ -42,15 +50,58 @@ class Outcome(Message):
 
 
 class OutcomeReceiver(Receiver):
-    """What connect_async() returns: get() waits for the Outcome."""
+    """What connect_async() returns: get() waits for the Outcome, cancel() does without it.
+
+    :param context_id: id of the context that it will be.
+    :param via: the Context that starts it; None: the one here.
+    """
+
+    _cancelled = False
+
+    def __init__(self, router: 'Any', context_id: int, via: 'Any') -> None:
+        Receiver.__init__(self, router)
+        self._context_id, self._via = context_id, via
 
     def finish(self, result: 'Any') -> None:
         """There it is. Any thread."""
         try:
             self.router.del_handler(self.handle)
         except KeyError:
-            return          # closed, or the broker has ended and said so
-        self._on_receive(Outcome(result))
+            pass            # closed, or the broker has ended and said so
+        else:
+            self._on_receive(Outcome(result))
+        if self._cancelled:
+            _end_unwanted(result)
+
+    def cancel(self) -> None:
+        """Give up: what still waits for its turn will not start, and what has been started ends. Any thread.
+
+        Whoever waits in get() gets LatchError.
+        """
+        self._cancelled = True
+        try:
+            _end_unwanted(self.get(block=False).unpickle(throw=False))
+        except mitogen.core.Error:      # nothing has come yet; or nothing will, as the broker has ended
+            self._give_up()
+        self.close()
+
+    def _give_up(self) -> None:
+        if self._via is None:
+            self.router.cancel_child(self._context_id)
+            return
+        try:
+            self._via.call_no_reply(cancel_for_other, self._context_id)
+        except mitogen.core.Error:
+            pass
+
+
+def _end_unwanted(result: 'Any') -> None:
+    """End a child that nobody waits for any more, if it is one and not an error."""
+    if isinstance(result, mitogen.core.Context):
+        try:
+            result.send(Message(handle=mitogen.core.SHUTDOWN))
+        except mitogen.core.Error:
+            pass            # it ends with the broker
 
 
 class Starter:
@@ -62,16 +113,28 @@ class Starter:
         self._slots = threading.Semaphore(MAX_STARTING)
         self._thread: 'Optional[threading.Thread]' = None
         self._lock = threading.Lock()
+        self._unwanted: 'Dict[int, bool]' = {}      # under the lock: id, until it has started -> cancelled?
 
     def submit(self, method: 'mitogen.method.Method', name: 'Optional[str]', context_id: int,
                done: 'Callable[[Any], None]') -> None:
         """Start a child when its turn comes. Arguments as of Connector.start_child(); errors go to `done` too."""
-        self._queue.put((method, name, context_id, done))
         with self._lock:
+            self._unwanted[context_id] = False
+            self._queue.put((method, name, context_id, done))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name='mitogen.starter', daemon=True)
                 self._thread.start()
                 mitogen.core.listen(self._router.broker, 'exit', self._end)
+
+    def cancel(self, context_id: int) -> None:
+        """Do not start a child whose turn has not come yet, or undo it at once. Any thread."""
+        with self._lock:
+            if context_id in self._unwanted:
+                self._unwanted[context_id] = True
+
+    def _is_unwanted(self, context_id: int) -> bool:
+        with self._lock:
+            return self._unwanted.get(context_id, False)
 
     def _end(self) -> None:
         self._queue.put(None)
@@ -86,13 +149,19 @@ class Starter:
                done: 'Callable[[Any], None]') -> None:
         def finished(result: 'Any') -> None:
             self._slots.release()
+            with self._lock:
+                del self._unwanted[context_id]
             done(result)
         try:
             if self._router.broker.stopping:
                 raise mitogen.core.ChannelError(mitogen.boot.connection.SHUTTING_DOWN)
+            if self._is_unwanted(context_id):
+                raise mitogen.core.ChannelError(UNWANTED)
             self._router.start_child(method, name, context_id, finished)
         except Exception as exc:
             finished(exc)
+        if self._is_unwanted(context_id):       # cancelled when it was not among the broker's streams yet
+            self._router.cancel_child(context_id)
 
 
 class Connector:
@@ -104,9 +173,8 @@ class Connector:
         bring_code: Any
         payload: Any
 
-    debug = False
-    #: Whether children write profiles; children inherit it.
-    profiling = False
+    #: What children inherit; see mitogen.debug.
+    debug = profiling = stack_dumps = False
 
     def _prepare_connector(self) -> None:
         self._starter = Starter(self)
@@ -135,14 +203,19 @@ class Connector:
         :returns: a Receiver: ``get().unpickle()`` returns the Context, or raises as connect() does.
         """
         via = kwargs.pop('via', None)
+        via = None if via is not None and via.context_id == self.context_id else via
         method = mitogen.method.load(method_name)(**kwargs)
-        receiver = OutcomeReceiver(self)
-        if via is not None and via.context_id != self.context_id:
-            context_id = self.allocate_id(via)
-            reply = self._ask_other(via.call_async, via, method, method_name, name, context_id, kwargs)
-            when_arrived(reply, lambda msg: receiver.finish(self._answer_of_other(via, method, context_id, msg)))
-        else:
-            self.begin_child(method, name, self.allocate_id(), receiver.finish)
+        context_id = self.allocate_id(via)
+        receiver = OutcomeReceiver(self, context_id, via)
+        try:
+            if via is not None:
+                reply = self._ask_other(via.call_async, via, method, method_name, name, context_id, kwargs)
+                when_arrived(reply, lambda msg: receiver.finish(self._answer_of_other(via, method, context_id, msg)))
+            else:
+                self.begin_child(method, name, context_id, receiver.finish)
+        except BaseException:
+            receiver.close()
+            raise
         return receiver
 
     def proxy_connect(self: 'Any', via: 'Any', method_name: str, name: 'Optional[str]' = None,
@@ -192,6 +265,8 @@ class Connector:
         config = mitogen.boot.payload.configuration(
             context_id, [self.context_id] + list(self.parent_ids), '%032x' % random.SystemRandom().getrandbits(128),
             self._router_config(method))
+        if any(config['router'].get(flag) for flag in DEBUGGING):
+            config['on_start'] = mitogen.boot.payload.AtStart()
         plan, child = method.spawn(self, config)
         dialogue = mitogen.boot.dialogue.Dialogue(plan, time.monotonic())
         stream = mitogen.boot.connection.ChildStream(self, context, child, dialogue, done)
@@ -200,12 +275,25 @@ class Connector:
         except mitogen.core.Error:
             stream.abandon()
 
+    def cancel_child(self: 'Any', context_id: int) -> None:
+        """End a child of this context, or the attempt to start it. Any thread."""
+        def cancel() -> None:
+            for stream in list(self.broker.busy):
+                if getattr(stream, 'router', None) is self and stream.remote_id == context_id:
+                    stream.on_shutdown(UNWANTED)
+        self._starter.cancel(context_id)
+        try:
+            self.broker.defer(cancel)
+        except mitogen.core.Error:
+            pass            # and with the broker its children ended
+
     def _router_config(self: 'Any', method: 'mitogen.method.Method') -> 'Dict[str, Any]':
-        return {
+        flags = {flag: True for flag in DEBUGGING if getattr(self, flag) or getattr(method, flag, False)}
+        return dict(flags, **{
             'max_message_size': self.max_message_size,
             'unidirectional': self.unidirectional if method.unidirectional is None else method.unidirectional,
-            'log_level': mitogen.core.DEBUG if self.debug or method.debug else self.child_log_level(),
-        }
+            'log_level': mitogen.core.DEBUG if 'debug' in flags else self.child_log_level(),
+        })
 
     # one method for each connection method
 
@@ -224,6 +312,54 @@ class Connector:
     def sudo(self, **kwargs: 'Any') -> 'Any':
         """Start an interpreter as another user; see mitogen.sudo."""
         return self.connect('sudo', **kwargs)
+
+    def su(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter as another user, with that user's password; see mitogen.su."""
+        return self.connect('su', **kwargs)
+
+    def doas(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter as another user; see mitogen.doas."""
+        return self.connect('doas', **kwargs)
+
+    def docker(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in a container of Docker; see mitogen.docker."""
+        return self.connect('docker', **kwargs)
+
+    def podman(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in a container of Podman; see mitogen.podman."""
+        return self.connect('podman', **kwargs)
+
+    def buildah(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in a working container of Buildah; see mitogen.buildah."""
+        return self.connect('buildah', **kwargs)
+
+    def kubectl(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in a pod of Kubernetes; see mitogen.kubectl."""
+        return self.connect('kubectl', **kwargs)
+
+    def lxc(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in a classic LXC container; see mitogen.lxc."""
+        return self.connect('lxc', **kwargs)
+
+    def lxd(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in a container of LXD; see mitogen.lxd."""
+        return self.connect('lxd', **kwargs)
+
+    def incus(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in a container of Incus; see mitogen.incus."""
+        return self.connect('incus', **kwargs)
+
+    def jail(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in a FreeBSD jail; see mitogen.jail."""
+        return self.connect('jail', **kwargs)
+
+    def machinectl(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in a machine of systemd; see mitogen.machinectl."""
+        return self.connect('machinectl', **kwargs)
+
+    def setns(self, **kwargs: 'Any') -> 'Any':
+        """Start an interpreter in the namespaces of a container; see mitogen.setns."""
+        return self.connect('setns', **kwargs)
 
 
 def when_arrived(receiver: Receiver, then: 'Callable[[Message], None]') -> None:
@@ -255,3 +391,9 @@ def start_for_other(method_name: str, module: str, name: 'Optional[str]', contex
                 reply((True, outcome.name))
         router.begin_child(mitogen.method.load(method_name, module)(**kwargs), name, context_id, done)
     return Later(start)
+
+
+@mitogen.core.takes_router
+def cancel_for_other(context_id: int, router: 'Any') -> None:
+    """In a `via` context: give up what start_for_other() was asked for."""
+    router.cancel_child(context_id)

@@ -92,6 +92,8 @@ MAX_LINE = 65536
 #: Failed pipelined chains that a child remembers: a master that forgets to reset them must not fill it.
 MAX_FAILED_CHAINS = 10000
 
+TOO_LARGE = 'message of %d bytes is too large, the limit is %d'
+
 #: What a closed sender leaves behind, and the only loss that ends an iteration without an error.
 CLOSED = 'closed by the other end'
 
@@ -146,11 +148,11 @@ class CallError(Error):
         import traceback
         kind = type(exc)
         try:
-            message = str(exc)
+            message = str(exc)[:]       # plain text, also where it is of a class of the user's
         except Exception:
             message = '<unprintable>'
-        return cls(kind.__module__.replace('builtins', '') + '.' * (kind.__module__ != 'builtins') + kind.__qualname__,
-                   message, ''.join(traceback.format_exception(kind, exc, exc.__traceback__)))
+        name = kind.__qualname__ if kind.__module__ == 'builtins' else '%s.%s' % (kind.__module__, kind.__qualname__)
+        return cls(name, message, ''.join(traceback.format_exception(kind, exc, exc.__traceback__)))
 
 
 # ---- 3: values -------------------------------------------------------------------------------------
@@ -301,7 +303,7 @@ def decode(data: bytes, router: 'Any' = None) -> 'Any':
     try:
         return decoder(data, router)()
     except Exception as exc:        # a hostile pickle can raise anything
-        raise StreamError('cannot read a message of %d bytes: %s: %s', len(data), type(exc).__name__, exc) from None
+        raise StreamError('cannot read %d bytes: %s: %s', len(data), type(exc).__name__, exc) from None
 
 
 # ---- 4: messages -----------------------------------------------------------------------------------
@@ -354,7 +356,7 @@ class Message:
     @property
     def reason(self) -> str:
         """Of a dead message: why."""
-        return self.data.decode('utf-8', 'replace') or 'the other end gave no reason'
+        return self.data.decode('utf-8', 'replace') or 'no reason given'
 
     def pack(self) -> bytes:
         """Return the header; the data goes behind it unchanged."""
@@ -424,7 +426,7 @@ class Framer:
             if magic != MAGIC:
                 raise StreamError('not a message: %r', data[start:start + 40])
             if length > self._max:
-                raise StreamError('a message of %d bytes exceeds the limit of %d', length, self._max)
+                raise StreamError(TOO_LARGE, length, self._max)
             if end - start < HEADER.size + length:
                 self._need = HEADER.size + length
                 break
@@ -663,8 +665,7 @@ class Latch:
         if self.closed:
             raise LatchError('latch is closed')
         self._queue.put(obj)
-        if self.notify:
-            self.notify(self)
+        (self.notify or id)(self)       # read once: another thread may take it away behind a test
 
     def get(self, timeout: 'Optional[float]' = None, block: bool = True) -> 'Any':
         """Take the oldest value.
@@ -677,7 +678,7 @@ class Latch:
         try:
             item = self._queue.get(block, timeout and min(max(timeout, 0), threading.TIMEOUT_MAX))
         except Empty:
-            raise TimeoutError('nothing arrived in time') from None
+            raise TimeoutError('nothing arrived') from None
         if item is _END:
             self._queue.put(_END)
             raise LatchError('latch is closed')
@@ -804,7 +805,7 @@ class Broker(Seed):
             while not self.stopping or self._linger():
                 self._turn()
         except BaseException:       # a bug of ours: nobody may be left waiting for it
-            log(ERROR, 'the broker failed')
+            log(ERROR, 'broker failed')
         self._end()
 
     def _wait(self) -> 'Optional[float]':
@@ -1092,9 +1093,12 @@ class Router(Seed):
     def _async_route(self, msg: Message, stream: 'Optional[Stream]') -> None:
         """Move a message on; `stream` is what it came from."""
         if len(msg.data) > self.max_message_size:
-            self._refuse(msg, 'message of %d bytes is too large, the limit is %d'
-                         % (len(msg.data), self.max_message_size))
-        elif msg.dst_id == self.context_id:
+            reason = TOO_LARGE % (len(msg.data), self.max_message_size)
+            if msg.reply_to:
+                self._refuse(msg, reason)
+                return
+            msg.reply_to, msg.data = IS_DEAD, reason.encode()       # whoever waits for it shall hear of it
+        if msg.dst_id == self.context_id:
             self._deliver(msg, stream)
         else:
             out, why = self._egress(msg, stream)
@@ -1143,7 +1147,7 @@ class Router(Seed):
         try:
             fn(msg)
         except Exception:
-            log(ERROR, 'the handler of %r failed', msg)
+            log(ERROR, 'handler of %r failed', msg)
 
     # those who are gone
 
@@ -1247,8 +1251,7 @@ class Receiver:
             self._latch.put(msg)
         except LatchError:
             return
-        if self.notify:
-            self.notify(self)
+        (self.notify or id)(self)       # as in Latch.put()
 
     def to_sender(self) -> 'Sender':
         """Return a Sender that leads here; it can be sent to other contexts."""
@@ -1585,7 +1588,7 @@ class Dispatcher:
             if chain is not None and len(self._failed) < MAX_FAILED_CHAINS:
                 self._failed.setdefault(chain, result)
             if not msg.reply_to:
-                log(WARNING, 'a call without reply failed: %s', result)
+                log(WARNING, 'unawaited call failed: %s', result)
         try:
             msg.reply(reply)
         except Error:
@@ -1684,11 +1687,10 @@ class ExternalContext(Seed):
 def name_process(name: str) -> None:
     """Overwrite the command line that ps shows with `name`, where the system lets us (Linux)."""
     try:
-        with open('/proc/self/stat', 'rb') as fp:
-            fields = fp.read().rpartition(b')')[2].split()
-        start, size = int(fields[45]), int(fields[46]) - int(fields[45])       # proc(5): arg_start, arg_end
-        with open('/proc/self/mem', 'r+b', 0) as fp:
-            fp.seek(start)
-            fp.write(name.encode()[:size - 1].ljust(size, b'\0'))
+        with open('/proc/self/stat') as fp:
+            start, end = map(int, fp.read().split(')')[-1].split()[45:47])      # proc(5): arg_start, arg_end
+        with open('/proc/self/mem', 'r+b', 0) as memory:
+            memory.seek(start)
+            memory.write(name.encode()[:end - start - 1].ljust(end - start, b'\0'))
     except Exception:
         pass        # then it stays as the last argument, where the first stage was given it

@@ -6,9 +6,12 @@ connections, temporary files. What belongs to this library, to random and to log
 `on_fork`.
 """
 
+import fcntl
 import os
 import random
+import signal
 import sys
+import threading
 
 import mitogen.boot.dialogue
 import mitogen.boot.process
@@ -64,19 +67,21 @@ class Method(mitogen.method.Method):
 def _run(method: Method, router: 'Any', config: 'Dict[str, Any]', reader: int, writer: int,
          others: 'Tuple[int, int]') -> 'NoReturn':
     """The child's life. Never returns into the stack of the program that forked."""
-    status = 1
+    status, econtext = 1, None
     try:
         os.setsid()                     # as every child: a Ctrl-C is for the master
         for fd in others + tuple(mitogen.core.Side.all_open):
             os.close(fd)                # or our siblings would never see their connections end
         mitogen.core.Side.all_open.clear()
+        reader, writer = _out_of_the_way(reader), _out_of_the_way(writer)
         _put_right()
         if method.on_fork:
             method.on_fork()
         # The master's main script is here already, unless we come from a child that never needed it.
         config = dict(config, forked=router.econtext is None or 'forked' in router.econtext.config)
-        if method.on_start:
-            config['on_start'] = method.on_start
+        starts = [fn for fn in (config.get('on_start'), method.on_start) if fn]
+        if starts:
+            config['on_start'] = lambda econtext: [fn(econtext) for fn in starts]
         econtext = mitogen.core.ExternalContext(config)
         if router.econtext is not None:
             econtext.importer.table = router.econtext.importer.table
@@ -84,12 +89,33 @@ def _run(method: Method, router: 'Any', config: 'Dict[str, Any]', reader: int, w
         status = 0
     except BaseException:
         mitogen.core.log(mitogen.core.ERROR, 'forked child failed')
+        if econtext is not None:        # what was logged is still on its way
+            econtext.broker.shutdown()
+            econtext.broker.join()
     finally:
         os._exit(status)
+
+
+def _out_of_the_way(fd: int) -> int:
+    """Return another number for 0, 1 or 2, which a pipe gets in a program that has closed its standard streams.
+
+    Whatever of these is free after that gets a file, so that no other pipe comes to lie there.
+    """
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    null = os.open(os.devnull, os.O_RDWR)
+    while null < 3:
+        null = os.open(os.devnull, os.O_RDWR)
+    os.close(null)
+    return moved
 
 
 def _put_right() -> None:
     """Undo what a child must not share with its parent."""
     random.seed()
+    sys.setprofile(None)            # it profiles the parent's thread
+    signal.set_wakeup_fd(-1)        # that of an event loop: our signals would wake the parent's
+    if 'logging' in sys.modules and sys.version_info < (3, 7):
+        sys.modules['logging']._lock = threading.RLock()    # type: ignore[attr-defined]    # newer ones do it themselves
     if 'ssl' in sys.modules:
         sys.modules['ssl'].RAND_add(os.urandom(32), 32.0)

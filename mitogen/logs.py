@@ -24,6 +24,18 @@ def log(level: int, fmt: str, *args: 'Any') -> None:
     logging.getLogger('mitogen').log(level, fmt, *args, exc_info=failed)
 
 
+class _Mask:
+    """Stands for a Secret in the arguments of a record, however they are formatted."""
+
+    def __repr__(self) -> str:
+        return repr(Secret())
+
+
+def masked(value: 'Any') -> 'Any':
+    """Return a value as a log may show it."""
+    return _Mask() if isinstance(value, Secret) else value
+
+
 class ToMaster(logging.Handler):
     """Sends records to the master."""
 
@@ -32,13 +44,24 @@ class ToMaster(logging.Handler):
         self._router = router
 
     def emit(self, record: logging.LogRecord) -> None:
-        if isinstance(record.args, tuple):      # of a Secret a log shows only the mask
-            record.args = tuple(repr(arg) if isinstance(arg, Secret) else arg for arg in record.args)
-        mitogen.core.forward_log(self._router, record.name, record.levelno, self.format(record)[:MAX_TEXT])
+        record.msg = masked(record.msg)
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(masked, record.args))
+        elif record.args:
+            record.args = {key: masked(value) for key, value in record.args.items()}
+        try:
+            longest = min(MAX_TEXT, self._router.max_message_size // 5)     # a character is up to 4 bytes
+            mitogen.core.forward_log(self._router, record.name, record.levelno, self.format(record)[:longest])
+        except Exception:
+            self.handleError(record)    # as every handler: a bad format is no reason for a program to fail
 
 
 def connect(router: 'Any') -> None:
     """In a child: send all that is logged to the master, and nowhere else. Its level is the master's."""
+    for logger in list(logging.root.manager.loggerDict.values()):
+        # A fork inherits handlers; their files are the program's, and perhaps locked for ever by a thread of it.
+        if isinstance(logger, logging.Logger) and logger.handlers:
+            logger.handlers, logger.propagate = [], True
     logging.root.handlers[:] = [ToMaster(router)]
     logging.root.setLevel(router.log_level)
 
@@ -46,6 +69,23 @@ def connect(router: 'Any') -> None:
 def visible(text: str) -> str:
     """Return text of another context with anything that could command a terminal made visible."""
     return ''.join(c if c.isprintable() or c in '\n\t' else '\\x%02x' % ord(c) for c in text)
+
+
+def debug_to_file(broker: 'Any', path: str) -> None:
+    """In a master: log all that is logged as `mitogen`, records of children too, to a file as well, until the broker
+    ends. The program's other handlers hear more of it than before."""
+    logger = logging.getLogger('mitogen')
+    level = logger.level
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter('%(created).3f %(levelname).1s %(name)s: %(message)s'))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+
+    def end() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+    mitogen.core.listen(broker, 'exit', end)
 
 
 class FromChildren:

@@ -6,6 +6,7 @@ Ring 2: never sent to a child.
 
 import atexit
 import logging
+import os
 import threading
 from types import TracebackType
 from typing import Any
@@ -82,7 +83,7 @@ class IdAllocator:
     def _on_request(self, msg: Message) -> None:
         owner, count = msg.unpickle()
         if not (isinstance(owner, int) and isinstance(count, int) and 0 < count <= MAX_IDS
-                and msg.src_id in [owner] + self.ancestors(owner)):
+                and {msg.src_id, msg.auth_id} & {0, owner, *self.ancestors(owner)}):
             msg.reply(Message.dead('ids for context %r refused' % (owner,)))
             return
         msg.reply(self.allocate(owner, count))
@@ -109,6 +110,9 @@ class Router(mitogen.parent.Router):
             self.max_message_size = max_message_size
         self.id_allocator = IdAllocator(self)
         mitogen.logs.FromChildren(self)
+        self._profiles: Any = None
+        if self.profiling:
+            self.enable_profiling()
 
     def __enter__(self) -> 'Router':
         return self
@@ -117,6 +121,8 @@ class Router(mitogen.parent.Router):
                  traceback: TracebackType | None) -> None:
         self.broker.shutdown()
         self.broker.join()
+        if self._profiles is not None:
+            self._profiles.stop()
 
     def _make_relay(self) -> mitogen.modules.responder.Responder:
         self.responder = mitogen.modules.responder.Responder(self)
@@ -141,8 +147,21 @@ class Router(mitogen.parent.Router):
         return logging.getLogger().getEffectiveLevel()
 
     def enable_debug(self) -> None:
-        """Have children that are started from now on send all their log records, from level DEBUG on."""
-        self.debug = True
+        """Log everything, from level DEBUG on, here and in all children that are started from now on.
+
+        Each writes a file of its own, in a private folder that the log names; and children send all to the log here.
+        """
+        if not self.debug:
+            import mitogen.debug  # late, as below: most programs never do
+            self.debug = True
+            mitogen.logs.debug_to_file(self.broker, os.path.join(mitogen.debug.folder(), 'log'))
+
+    def enable_profiling(self) -> None:
+        """Profile the thread that calls and the broker's until the end, and those of all children that are started
+        from now on; see mitogen.debug."""
+        import mitogen.debug
+        self.profiling = True
+        self._profiles = mitogen.debug.Profiles(self.broker)
 
     def get_streams(self) -> list[mitogen.core.Stream]:
         """Return the streams to the direct children. Any thread."""

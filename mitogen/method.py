@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Sequence, Type, Union
 
 #: Name of a method -> the module that has it.
-MODULES: 'Dict[str, str]' = {name: 'mitogen.' + name for name in ('local', 'fork', 'ssh', 'sudo')}
+MODULES: 'Dict[str, str]' = {name: 'mitogen.' + name for name in (
+    'local', 'fork', 'ssh', 'sudo', 'su', 'doas', 'docker', 'podman', 'buildah', 'kubectl', 'lxc', 'lxd', 'incus',
+    'jail', 'machinectl', 'setns')}
 
 #: Python's name where nothing else is known.
 DEFAULT_PYTHON = 'python3'
@@ -44,6 +46,20 @@ def load(name: str, module: 'Optional[str]' = None) -> 'Type[Method]':
     return sys.modules[module].Method       # type: ignore[no-any-return]
 
 
+def word(what: str, value: 'Any') -> str:
+    """Return an argument that becomes a word of its own on a command line.
+
+    :param what: what it is, for errors.
+    :raises TypeError: it is no text.
+    :raises ValueError: it is empty, or a program would take it for an option.
+    """
+    if not isinstance(value, str):
+        raise TypeError('%s must be text, not %r' % (what, value))
+    if not value or value.startswith('-') or '\0' in value:
+        raise ValueError('%s must not be empty, begin with "-" or hold a zero byte: %r' % (what, value))
+    return value
+
+
 class Method:
     """How to start a child. Subclasses take their own options in __init__ and pass the common ones on.
 
@@ -58,6 +74,8 @@ class Method:
     name = ''                   # for errors and context names
     terminal = False            # it wants a controlling terminal, for prompts
     at_once = True              # standard input reaches Python unread
+    #: Channel on which the program asks -> channel on which it reads the answer.
+    asks_on: 'Dict[str, str]' = {'tty': 'tty'}
     forks = False               # it is a copy of the process that calls
     carries_core = False        # the command line may hold the core: one round trip less
     environment: 'Dict[str, str]' = {}

@@ -138,6 +138,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self._payload: 'Optional[mitogen.boot.payload.Payload]' = None
         self.add_handler(self._on_add_route, ADD_ROUTE, policy=mitogen.core.has_parent_authority)
         self.add_handler(self._on_del_route, DEL_ROUTE, policy=is_from_neighbour, overwrite=True)
+        self.add_handler(self._on_detaching, mitogen.core.DETACHING, policy=is_from_neighbour)
         mitogen.core.listen(self.broker, 'shutdown', self._on_shutdown)
 
     def _make_relay(self) -> 'Any':
@@ -171,6 +172,8 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
             level = mitogen.core.DEBUG if msg.is_dead else mitogen.core.WARNING
             mitogen.core.log(level, 'dropped %r from %s: %s', msg, stream.name, why)
         else:
+            if stream in self.routes.trusted and msg.auth_id == stream.remote_id:
+                msg.auth_id = self.context_id
             mitogen.core.Router._async_route(self, msg, stream)
 
     def _egress(self, msg: Message, stream: 'Any') -> 'Tuple[Any, str]':
@@ -199,6 +202,14 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         if stream is self.routes.parent_link:
             self.routes.parent_link = None
         self._forget(ids, reason)
+
+    def cut_off(self, reason: str) -> None:
+        """Everyone above is gone: tell those here who wait for them, and those below. Broker thread."""
+        for stream in self.routes.below():
+            self._send_news(stream, self.parent_ids, reason)
+        with self._lock:
+            above = [i for i in self._awaiting if i != self.context_id and self.routes.link_to(i) is None]
+        self._lost(above, reason)
 
     def _forget(self, ids: 'List[int]', reason: str) -> None:
         news = self.routes.remove(ids)
@@ -270,6 +281,12 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         """Cut the connections to all children."""
         for stream in self.routes.below():
             self.disconnect_stream(stream)
+
+    def _on_detaching(self, msg: Message) -> None:
+        """A child will live on without us: see mitogen.detach."""
+        if isinstance(msg.stream, mitogen.boot.connection.ChildStream):
+            msg.stream.let_go()
+            msg.reply(None)
 
     def _on_shutdown(self) -> None:
         for stream in list(self.broker.busy):

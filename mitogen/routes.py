@@ -22,11 +22,13 @@ class Routes:
 
     :ivar context_id: the id of the router that this table belongs to.
     :ivar parent_ids: ids of its parent, grandparent and so on; empty in the master.
+    :ivar trusted: links to contexts that speak with our authority: see mitogen.unix.
     """
 
     def __init__(self, context_id: int = 0, parent_ids: 'Sequence[int]' = ()) -> None:
         self.context_id, self.parent_ids = context_id, list(parent_ids)
         self.parent_link: 'Link' = None
+        self.trusted: 'Set[Link]' = set()
         self._links: 'Dict[int, Link]' = {}
         self._acquainted: 'Dict[int, Set[Link]]' = {}
 
@@ -68,7 +70,7 @@ class Routes:
         if out is None or out is link:
             return None, 'context %d is unknown or gone (says context %d)' % (msg.dst_id, self.context_id)
         if link is not None:
-            if unidirectional and self.parent_link not in (link, out):
+            if unidirectional and self.parent_link not in (link, out) and self.trusted.isdisjoint((link, out)):
                 return None, 'context %d may not talk to its sibling %d' % (msg.src_id or 0, msg.dst_id)
             self._introduce(msg.dst_id, link)
             self._introduce(msg.src_id or 0, out)
@@ -93,5 +95,6 @@ class Routes:
 
     def forget_link(self, link: 'Link') -> None:
         """`link` is closed: nobody behind it needs news any more."""
+        self.trusted.discard(link)
         for links in self._acquainted.values():
             links.discard(link)

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Type, Union
     Function = Callable[..., Any]
+    from mitogen.files import FileService as FileService
+    from mitogen.push import PushFileService as PushFileService
 
 #: Threads of a pool that is made because a call came.
 DEFAULT_SIZE = 4
@@ -275,7 +277,7 @@ class Pool:
     def _invoker(self, name: str) -> Invoker:
         with self._lock:
             if name not in self._invokers:
-                service = load(name)(self.router)
+                service = load(name, self.router.econtext)(self.router)
                 self._invokers[name] = service.invoker_class(service)
             return self._invokers[name]
 
@@ -345,14 +347,14 @@ _pools: 'Dict[Any, Pool]' = {}      # router -> its pool
 _making = threading.Lock()
 
 
-def load(name: str) -> 'Type[Service]':
-    """Import the class of a service.
+def load(name: str, econtext: 'Any' = None) -> 'Type[Service]':
+    """Import the class of a service; in a child, its main script is the master's.
 
     :raises Error: there is none of that name.
     """
     module, _, path = name.rpartition('.')
-    __import__(module)
-    kind = getattr(sys.modules[module], path, None)
+    home = econtext.load_module(module) if econtext else __import__(module, fromlist=[path])
+    kind = getattr(home, path, None)
     if not (isinstance(kind, type) and issubclass(kind, Service)):
         raise Error('%s is not a service', name)
     return kind
@@ -385,3 +387,14 @@ def call(service: 'Any', method: str, call_context: 'Any' = None, **kwargs: 'Any
     if call_context is not None:
         return call_context.call_service(service, method, **kwargs)
     return getattr(get_or_create_pool().get_service(service), method)(**kwargs)
+
+
+class _Module(type(sys)):       # type: ignore[misc]
+    """This module, and services that are imported when somebody first asks for them."""
+
+    def __getattr__(self, name: str) -> 'Any':
+        home = {'FileService': 'mitogen.files', 'PushFileService': 'mitogen.push'}.get(name)
+        if not home:
+            raise AttributeError(name)
+        return getattr(__import__(home, fromlist=[name]), name)
+sys.modules[__name__].__class__ = _Module       # Python 3.6 knows no __getattr__ of modules

@@ -115,8 +115,9 @@ class Method(mitogen.method.Method):
         denied = [Refusal(br'Permission denied[^\n]*', refused, kind=PasswordError, hint='another password=')]
         if self.password is None:
             denied = [
-                Refusal(br'Permission denied[^\n]*(password|keyboard-interactive)', refused + ' without a password',
-                        kind=PasswordError, hint='password=, or another identity_file='),
+                # Bounded, or an endless line of such words would stop the broker for seconds.
+                Refusal(br'Permission denied[^\n]{0,200}(password|keyboard-interactive)', kind=PasswordError,
+                        reason=refused + ' without a password', hint='password=, or another identity_file='),
                 Refusal(br'Permission denied[^\n]*', refused, hint='identity_file=, or an agent with the right key'),
             ]
         return denied + [

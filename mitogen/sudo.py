@@ -1,12 +1,13 @@
 """
 Connection method `sudo`: an interpreter as another user of this machine. Ring 1, data only.
 
-Facts about sudo are from sudo(8), sudoers(5) and the texts of its versions 1.8.23 to 1.9.13.
+Facts about sudo are from sudo(8), sudoers(5) and the texts of its versions 1.8.23 to 1.9.13, and of sudo-rs 0.2.5.
 """
 
 import re
 
 import mitogen.boot.dialogue
+import mitogen.boot.prompts
 import mitogen.core
 import mitogen.method
 from mitogen.boot.dialogue import Prompt, Refusal
@@ -21,8 +22,9 @@ class PasswordError(mitogen.boot.dialogue.PasswordError):
     """sudo asked for a password and none was given, or it was refused."""
 
 
-#: What sudo is told to print when it asks; recognised whatever the language.
-PROMPT = '[mitogen asks for the sudo password of %p]:'
+#: What sudo is told to print when it asks; recognised whatever the language. sudo-rs prints a question of its own
+#: around it, which may come in pieces; so this must not look like a question that is complete.
+PROMPT = '[mitogen asks on behalf of %p]'
 
 #: Options of sudo that make sense here: (short, long) -> (our parameter, whether a value follows).
 OPTIONS: 'Dict[Tuple[str, str], Tuple[str, bool]]' = {
@@ -109,17 +111,18 @@ class Method(mitogen.method.Method):
         return bits + ['--'] + command
 
     def prompts(self) -> 'List[Prompt]':
-        # The second is for PAM modules that insist on a text of their own (sudoers: passprompt_override).
-        return [Prompt(br'(\[mitogen asks for the sudo password of [^\]]*\]|password[^\n:]*|passwor[td][^\n:]*):\s*$',
-                       self.password)]
+        # The second is for sudo-rs, and PAM modules that insist on a text of their own (sudoers: passprompt_override).
+        ours = br'(?<!sudo: )\[mitogen asks on behalf of [^\]]*\] *\Z'
+        return [Prompt(ours + b'|' + mitogen.boot.prompts.PASSWORD, self.password)]
 
     def refusals(self) -> 'List[Refusal]':
         return [
-            Refusal(br'(incorrect password attempt|Sorry, try again)', 'the password was refused', kind=PasswordError),
-            Refusal(br'a password is required', 'a password is asked for, and none was given', kind=PasswordError,
-                    hint='password=...'),
-            Refusal(br'(is not in the sudoers file|is not allowed to (execute|run))[^\n]*',
+            Refusal(br'(incorrect (password|authentication) attempt|Sorry, try again|Authentication failed)',
+                    'the password was refused', kind=PasswordError),
+            Refusal(br'(a password is required|interactive authentication is required)',
+                    'a password is asked for, and none was given', kind=PasswordError, hint='password=...'),
+            Refusal(br"^[^\n]*(is not in the sudoers file|is not allowed to (execute|run)|afraid I can't do that).*",
                     hint='sudoers has no rule that lets this user run Python as %s' % self.username),
-            Refusal(br'unknown user:? [^\n]*'),
+            Refusal(br"(unknown user:? [^\n]*|user '[^'\n]*' not found)"),
             Refusal(br'you must have a tty to run sudo'),
         ]

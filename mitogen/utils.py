@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Tuple
 
 #: Types that cast() makes from their subclasses.
-_PLAIN: 'Tuple[Any, ...]' = bool, int, float, complex, bytes, str
-_CONTAINERS: 'Tuple[Any, ...]' = list, tuple, set, frozenset
+_PLAIN: 'Tuple[Any, ...]' = (bool, int, float, complex, bytes, str)
+_CONTAINERS: 'Tuple[Any, ...]' = (list, tuple, set, frozenset)
 
 
 def cast(obj: 'Any') -> 'Any':
@@ -92,4 +92,9 @@ def run_main(func: 'Callable[..., Any]', log_level: str, profiling: bool) -> 'An
     if func.__module__ != '__main__':
         return func
     log_to_file(level=log_level)
-    sys.exit(run_with_router(func))
+
+    def run(router: 'Any') -> 'Any':
+        if profiling and not router.profiling:
+            router.enable_profiling()
+        return func(router)
+    sys.exit(run_with_router(run))

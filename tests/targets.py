@@ -69,3 +69,12 @@ def _parent_of(pid):
             return int(fp.read().rpartition(b')')[2].split()[1])
     except OSError:
         return None
+
+
+def is_running(pid):
+    """Whether a process of the context's own pid namespace lives; an ended one that nobody reaped does not."""
+    try:
+        with open('/proc/%d/stat' % pid, 'rb') as fp:
+            return fp.read().rpartition(b')')[2].split()[0] not in (b'Z', b'X')
+    except OSError:
+        return False

@@ -26,6 +26,9 @@ STATUS_WAIT = 0.5
 #: Seconds after which a program that has lost its connection, or should never have had one, gets each signal.
 SIGNALS = (1.0, signal.SIGTERM), (3.0, signal.SIGKILL)
 
+#: Seconds between two looks at a detached child, which may live for days.
+REAP_INTERVAL = 1.0
+
 #: Why a start fails that the end of the broker overtakes.
 SHUTTING_DOWN = 'this context is shutting down'
 
@@ -145,17 +148,36 @@ class ChildStream(mitogen.core.Stream):
 
     # the end
 
-    def on_shutdown(self) -> None:
-        """Ask the child to end."""
+    _released = False
+
+    def let_go(self) -> None:
+        """The child lives on without us: from now on, do not wait for it, and do not kill it."""
+        self._released = True
+        self.reason = '%s has detached itself' % self.name
+        self.process.release()
+        self.router.broker.busy.discard(self)
+
+    def _reap_released(self) -> None:
+        """Look now and then whether it has ended before us, for its entry in the process table."""
+        if self.process.poll() is None:
+            self.router.broker.timers.schedule(time.monotonic() + REAP_INTERVAL, self._reap_released)
+
+    def on_shutdown(self, reason: str = SHUTTING_DOWN) -> None:
+        """Ask the child to end; if it is only starting, that fails for `reason`."""
         if self._dialogue is None:
             self.send(mitogen.core.Message(self.remote_id, self.router.context_id, self.router.context_id,
                                            mitogen.core.SHUTDOWN))
         else:
-            self._perform(self._dialogue.cancel(SHUTTING_DOWN))
+            self._perform(self._dialogue.cancel(reason))
 
     def on_disconnect(self, broker: mitogen.core.Broker) -> None:
         if self.is_open():
             mitogen.core.BasicStream.on_disconnect(self, broker)
+            if self._released:
+                self.announce()
+                self._close()
+                self._reap_released()
+                return
             self._ended, self._announced, self._signalled = time.monotonic(), False, 0
             if broker.stopping and not broker._linger():
                 self._kill_and_wait()       # its time is up, no timer will come

@@ -106,7 +106,8 @@ if TYPE_CHECKING:
 class Prompt:
     """Something that a program asks for.
 
-    :param pattern: regular expression (bytes) that the unanswered text of a terminal ends with.
+    :param pattern: regular expression (bytes) found in the text of a channel behind the last answer; it should end
+        where the text does (``$``), or a banner will be taken for a question.
     :param answer: what to type; None: there is nothing to type.
     :param what: for errors: ``password`` and the like.
     """
@@ -130,12 +131,17 @@ class Refusal:
         self.pattern = re.compile(pattern, re.I | re.M)
         self.kind, self.reason, self.hint = kind, reason, hint
 
+    def why(self, said: bytes) -> str:
+        """What it means, in words."""
+        match = self.pattern.search(said)
+        return self.reason or (match.group(0).decode('utf-8', 'replace').strip() if match else '')
+
 
 #: What shells and interpreters say, whatever brought us to them.
 COMMON_REFUSALS = [
     Refusal(br'needs Python 3\.6, is \d', 'the Python there is too old',
             'python_path: name an interpreter of version 3.6 or later'),
-    Refusal(br'(command not found|not found$|No such file or directory|Unknown command)',
+    Refusal(br'(command not found|not found$|No such file or directory|Unknown command|executable file not found)',
             'there is no such interpreter', "python_path='/usr/libexec/platform-python', or where Python 3 is there"),
     Refusal(br'No module named .?zlib', 'the Python there lacks zlib', 'python_path: name a complete interpreter'),
 ]
@@ -157,15 +163,18 @@ class Plan:
     :param payload: core and configuration, or b'' when the command line has them.
     :param token: the child is ready when this has come, backwards.
     :param at_once: standard input is the child's from the start; else the payload waits for the first stage.
+    :param asks_on: channel on which the program asks -> channel on which it reads the answer; default: its terminal.
     """
 
     def __init__(self, method: str, target: str, command: str, payload: bytes, token: str, timeout: float,
                  at_once: bool = True, prompts: 'Sequence[Prompt]' = (), refusals: 'Sequence[Refusal]' = (),
-                 password_error: 'Type[ConnectError]' = PasswordError) -> None:
+                 password_error: 'Type[ConnectError]' = PasswordError,
+                 asks_on: 'Optional[Dict[str, str]]' = None) -> None:
         self.method, self.target, self.command, self.payload = method, target, command, payload
         self.token, self.timeout, self.at_once = token, timeout, at_once
         self.prompts, self.refusals = list(prompts), list(refusals) + COMMON_REFUSALS
         self.password_error = password_error
+        self.asks_on = {'tty': 'tty'} if asks_on is None else asks_on
 
 
 class Dialogue:
@@ -178,7 +187,7 @@ class Dialogue:
         self._plan = plan
         self._began, self._deadline = now, now + plan.timeout
         self._heard: 'Dict[str, bytes]' = {'stdout': b'', 'stderr': b'', 'tty': b''}
-        self._unanswered = b''
+        self._unanswered = dict.fromkeys(self._heard, b'')
         self._answered: 'List[Prompt]' = []
         self._stage = STARTING
         self._over = False
@@ -202,9 +211,11 @@ class Dialogue:
         if self._over:
             return []
         self._heard[channel] += data
-        if len(self._heard[channel]) > MAX_GREETING:
+        actions = self._on_stdout() if channel == 'stdout' else []
+        # Asked after the marker was looked for: what comes with it may be any number of messages.
+        if not self._over and len(self._heard[channel]) > MAX_GREETING:
             return self._fail('it said more than %d bytes but never that it is ready' % MAX_GREETING)
-        return self._on_stdout() if channel == 'stdout' else self._on_terminal(data)
+        return actions or self._on_words(channel, data)
 
     def _on_stdout(self) -> 'List[Action]':
         before, marker, rest = self._heard['stdout'].partition(self._plan.token[::-1].encode())
@@ -218,35 +229,44 @@ class Dialogue:
                 return [Write('stdin', self._plan.payload)]
         return []
 
-    def _on_terminal(self, data: bytes) -> 'List[Action]':
-        self._unanswered = (self._unanswered + data)[-1024:]
+    def _on_words(self, channel: str, data: bytes) -> 'List[Action]':
+        """Whether a program asks for something. Behind HELLO there is none any more that would."""
+        if self._over or self._stage != STARTING or channel not in self._plan.asks_on:
+            return []
+        self._unanswered[channel] = (self._unanswered[channel] + data)[-1024:]
         for prompt in self._plan.prompts:
-            if prompt.pattern.search(self._unanswered):
-                self._unanswered = b''
-                return self._answer(prompt)
+            if prompt.pattern.search(self._unanswered[channel]):
+                self._unanswered[channel] = b''
+                return self._answer(prompt, self._plan.asks_on[channel])
         return []
 
-    def _answer(self, prompt: Prompt) -> 'List[Action]':
+    def _answer(self, prompt: Prompt, channel: str) -> 'List[Action]':
         if prompt.answer is None:
             return self._fail('a %s is asked for, and none was given' % prompt.what, prompt.what.split()[-1] + '=...',
                               self._plan.password_error)
         if prompt in self._answered:
-            return self._fail('the %s was refused' % prompt.what, '', self._plan.password_error)
+            return self._refuse_password(prompt)
         self._answered.append(prompt)
-        return [Write('tty', prompt.answer.encode() + b'\n')]
+        return [Write(channel, prompt.answer.encode() + b'\n')]
+
+    def _refuse_password(self, prompt: Prompt) -> 'List[Action]':
+        said, kind = self._said(), self._plan.password_error
+        for refusal in self._plan.refusals:
+            if refusal.kind is kind and refusal.pattern.search(said):
+                return self._fail(refusal.why(said), refusal.hint, kind)
+        return self._fail('the %s was refused' % prompt.what, '', kind)
 
     def exited(self, status: 'Optional[int]', now: float) -> 'List[Action]':
         """The program is gone, or has closed its output; `status` as subprocess gives it, None: unknown."""
         if self._over:
             return []
-        said = self._said()
         ending = '%s after %.1f s' % (describe_status(status), now - self._began)
-        for refusal in self._plan.refusals:
-            match = refusal.pattern.search(said)
-            if match:
-                reason = refusal.reason or match.group(0).decode('utf-8', 'replace').strip()
-                return self._fail('%s (%s)' % (reason, ending), refusal.hint, refusal.kind)
-        return self._fail('the program ended too early (%s)' % ending)
+        # Some programs say what they mean by their exit status alone.
+        said = b'%s\n%s' % (self._said(), describe_status(status).encode())
+        refusal = next((refusal for refusal in self._plan.refusals if refusal.pattern.search(said)), None)
+        if refusal is None:
+            return self._fail('the program ended too early (%s)' % ending)
+        return self._fail('%s (%s)' % (refusal.why(said), ending), refusal.hint, refusal.kind)
 
     def cancel(self, reason: str) -> 'List[Action]':
         """Nobody wants the child any more."""

@@ -46,6 +46,19 @@ class Payload:
         return self._head + compressor.compress(tail.encode()) + compressor.flush()
 
 
+class AtStart:
+    """Value of `on_start` in a configuration: what a child does before its first call. Its repr() is the code.
+
+    In a fork it is called, elsewhere it is read.
+    """
+
+    def __repr__(self) -> str:
+        return 'lambda econtext: econtext.load_module("mitogen.debug").begin(econtext)'
+
+    def __call__(self, econtext: 'Any') -> None:
+        econtext.load_module('mitogen.debug').begin(econtext)
+
+
 def command(python: 'Sequence[str]', name: str, payload: bytes, carried: bool = False) -> 'List[str]':
     """Return the arguments that start a child.
 

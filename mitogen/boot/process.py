@@ -43,6 +43,12 @@ class Process:
             return None
         return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
+    def release(self) -> None:
+        """It will outlive us. Only poll() still knows it."""
+        popen, self._popen = self._popen, None
+        if popen:
+            popen.returncode = 0        # or Python would complain that we do not wait for it
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, if it still runs and is ours to kill (one that sudo started is not)."""
         if self.poll() is None:

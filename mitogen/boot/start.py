@@ -47,7 +47,8 @@ def spawn(method: 'mitogen.method.Method', payload: 'mitogen.boot.payload.Payloa
     command = mitogen.boot.payload.command(method.python, process_name(method), data, method.carries_core)
     argv = method.argv(command)
     plan = Plan(method.name, method.target(), shown(argv), b'' if method.carries_core else data, config['token'],
-                method.connect_timeout, method.at_once, method.prompts(), method.refusals(), method.password_error)
+                method.connect_timeout, method.at_once, method.prompts(), method.refusals(), method.password_error,
+                method.asks_on)
     try:
         return plan, mitogen.boot.process.start(argv, method.terminal, method.environment)
     except OSError as exc:

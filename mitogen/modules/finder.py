@@ -12,22 +12,18 @@ say. To search is to read folders and files: any thread may do it except the bro
 
 import io
 import os
-import pkgutil
 import re
 import sys
 import tokenize
 import types
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from importlib import machinery
 from importlib.machinery import ModuleSpec
-from inspect import getmodulename
 from pathlib import Path
 from typing import Any
-from zipimport import zipimporter
 
+from mitogen.modules.listing import entry_finder, listed
 from mitogen.modules.main_guard import NotSendable, Refused, main_source
 
 ABSENT = 'the master has no module of this name'
@@ -47,9 +43,6 @@ MAIN_STANDARD = """\
 the main program is {} of the standard library, not a script: put the functions that are to be called elsewhere into a \
 module"""
 
-# Zip files whose lists of names are remembered: reading the list takes 50 ms for 5,000 names, and each of the packages
-# in there asks again. Programs have one or two such files on their path.
-MAX_ZIP_FILES = 8
 
 
 class NotFound(Refused):
@@ -111,7 +104,7 @@ class Finder:
     def _with_submodules(self, package: Found) -> Found:
         names = {*_beneath(package.fullname, [*self._overrides]), *_loaded_beneath(package.fullname)}
         try:
-            lists = [*map(_listed, locations(package.fullname))]
+            lists = [*map(listed, locations(package.fullname))]
         except Refused:
             lists = []      # the package itself is an override
         submodules = tuple(sorted(names.union(*filter(None, lists))))
@@ -156,7 +149,7 @@ def _package(fullname: str, is_pkg: bool) -> str:
 def _find(fullname: str) -> Found:
     if fullname.partition('.')[0] in sys.stdlib_module_names:
         raise NotSendable(fullname, STANDARD)
-    spec = _spec(fullname)
+    spec = _beside_extension(_spec(fullname))
     source, is_pkg = _source(fullname, spec), spec.submodule_search_locations is not None
     return Found(fullname, _path(spec, source), source, is_pkg, _package(fullname, is_pkg), spec=spec)
 
@@ -186,6 +179,18 @@ def _attribute(module: object, name: str) -> Any:
         return object.__getattribute__(module, '__dict__').get(name)
     except AttributeError:
         return None     # anything may be in sys.modules, also what has no attributes
+
+
+def _beside_extension(spec: ModuleSpec) -> ModuleSpec:
+    """The Python source that mypyc and Cython leave beside what they make of it: that runs on every machine."""
+    suffix = next((suffix for suffix in machinery.EXTENSION_SUFFIXES if (spec.origin or '').endswith(suffix)), None)
+    path = (spec.origin or '').removesuffix(suffix) + '.py' if suffix else ''
+    if not os.path.isfile(path):
+        return spec
+    found = ModuleSpec(spec.name, machinery.SourceFileLoader(spec.name, path), origin=path)
+    found.submodule_search_locations = spec.submodule_search_locations
+    found.has_location = True
+    return found
 
 
 def locations(package: str) -> list[str]:
@@ -235,7 +240,7 @@ def _search_path(fullname: str, path: Iterable[str]) -> ModuleSpec | None:
     """What PathFinder does. It fails itself when a namespace package lies in a package that is not loaded."""
     portions: list[str] = []
     for entry in path:
-        finder = _entry_finder(entry)
+        finder = entry_finder(entry)
         spec: ModuleSpec | None = finder.find_spec(fullname) if hasattr(finder, 'find_spec') else None
         if spec and spec.loader:
             return spec
@@ -243,14 +248,6 @@ def _search_path(fullname: str, path: Iterable[str]) -> ModuleSpec | None:
     namespace = ModuleSpec(fullname, None, is_package=True)
     namespace.submodule_search_locations = portions
     return namespace if portions else None
-
-
-def _entry_finder(entry: object) -> Any:
-    try:
-        # '' stands for the current folder, which must not be remembered under that name. What is no text is ignored.
-        return pkgutil.get_importer(entry or os.getcwd()) if isinstance(entry, str) else None
-    except OSError:
-        return None     # the current folder was deleted
 
 
 # ---- Sources
@@ -346,52 +343,3 @@ def _loaded_beneath(package: str) -> Iterator[str]:
         fullname = f'{package}.{name}'
         if sys.modules.get(fullname) is not None and _loaded_spec(fullname):
             yield name
-
-
-def _listed(entry: str) -> set[str] | None:
-    """Names of modules that one folder, or whatever else is on a path, may have. None when it does not tell."""
-    finder = _entry_finder(entry)
-    if isinstance(finder, machinery.FileFinder):
-        names = _names_in_folder(entry)
-    elif isinstance(finder, zipimporter):
-        names = _names_in_zip(finder)
-    elif finder is None or hasattr(finder, 'iter_modules'):
-        return {name for _, name, _ in pkgutil.iter_modules([entry])}
-    else:
-        return None
-    return {*filter(None, map(_module_name, names))} - {'__init__'}
-
-
-def _module_name(name: str) -> str | None:
-    """What a file, or a folder if it ends in a slash, is called when it is imported."""
-    # Any folder is a namespace package to Python, and many hold templates or pictures. The list may be too long.
-    folder = name.removesuffix('/')
-    if folder == name:
-        return getmodulename(name)
-    return folder if folder.isidentifier() and folder != '__pycache__' else None
-
-
-def _names_in_folder(folder: str) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as entries:
-            yield from (entry.name + '/' * entry.is_dir() for entry in entries)
-    except OSError:
-        return      # not readable: the import system would find nothing either
-
-
-def _names_in_zip(finder: zipimporter) -> Iterator[str]:
-    try:
-        names = _zip_names(finder.archive, os.stat(finder.archive).st_mtime_ns)
-    except (OSError, zipfile.BadZipFile):
-        return      # replaced or gone while the program runs
-    for name in names:
-        if name.startswith(finder.prefix):
-            first, slash, _ = name[len(finder.prefix):].partition('/')
-            yield first + slash
-
-
-@lru_cache(MAX_ZIP_FILES)
-def _zip_names(archive: str, changed: int) -> tuple[str, ...]:
-    """All names in a zip file. Folders need not have an entry of their own."""
-    with zipfile.ZipFile(archive) as opened:
-        return tuple(opened.namelist())

@@ -18,6 +18,10 @@ def is_from_child(msg: Message, stream: 'Any') -> bool:
     return stream is not None and stream is not msg.router.parent_stream and msg.src_id == stream.remote_id
 
 
+def message_of(module: Module) -> Message:
+    return Message.pickled(tuple(getattr(module, field) for field in Module.__slots__), handle=LOAD_MODULE)
+
+
 class Relay:
     """Serves children from what this context's importer has, or gets from the parent.
 
@@ -62,8 +66,11 @@ class Relay:
         if stream is None or (module.fullname in stream.modules_sent and not again):
             return
         stream.modules_sent.add(module.fullname)
-        self._router.route(Message.pickled(tuple(getattr(module, field) for field in Module.__slots__),
-                                           dst_id=child_id, handle=LOAD_MODULE))
+        msg = message_of(module)
+        if len(msg.data) > self._router.max_message_size:
+            msg = message_of(Module(module.fullname, reason='module %s is too large to be sent' % module.fullname))
+        msg.dst_id = child_id
+        self._router.route(msg)
 
     def _on_forward_module(self, msg: Message) -> None:
         context_id, names = msg.unpickle()

@@ -80,7 +80,7 @@ class Resource:
 
 
 class Reader:
-    """What importlib.resources asks of a loader: the protocol of Python 3.7 to 3.12, and files() of 3.9 and later."""
+    """What importlib.resources asks of a loader: the protocol of Python 3.7 to 3.12, and files() of 3.10 and later."""
 
     def __init__(self, router: 'Any', package: str) -> None:
         self._root = Resource(router, package)

@@ -32,6 +32,10 @@ MAX_CACHE = 64 << 20
 MODULE_NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*\Z')
 MAX_NAME = 512
 
+#: What Python's own copy and pickle, and all that imports them, look for on every Python but this one. That there is
+#: none is news that comes along too, or they would cost a round trip.
+JYTHON = 'org'
+
 #: Comes along with the first module that a context is sent: whoever has code will want to log.
 COMPANION = 'mitogen.logs'
 
@@ -48,12 +52,13 @@ class Library:
     :ivar blacklist_prefix: module names; these and what is below them is not served.
     """
 
+    _parsing = threading.Lock()     # of the process: see minify()
+
     def __init__(self) -> None:
         self.finder = Finder()
         self.whitelist_prefix = ['']
         self.blacklist_prefix: list[str] = []
         self._lock = threading.Lock()
-        self._parsing = threading.Lock()
         self._modules: OrderedDict[str, Module] = OrderedDict()     # oldest use first; under the lock, with its size
         self._size = 0
         self._imports: dict[str, list[str]] = {}
@@ -122,7 +127,7 @@ class Library:
             try:
                 found = self.finder.find(fullname)
                 names = self.scan(finder.code_of(found), found.package)
-            except (Refused, SyntaxError, ValueError):
+            except (Refused, SyntaxError, ValueError, RecursionError, MemoryError):
                 names = []      # the child will hear of it when it imports that
             self._imports[fullname] = names
         return names
@@ -149,7 +154,7 @@ class Library:
         already, and of what lies beside them (see home()); and the news of what it will look for in vain."""
         tops = {name.partition('.')[0] for name in roots} | {name.partition('.')[0] for name in sent}
         homes = {self.home(top, lacking) for top in tops} - {''}
-        todo = [name for root in roots for name in parents(root)][::-1]     # a stack: the last is looked at first
+        todo = [JYTHON] + [name for root in roots for name in parents(root)][::-1]      # a stack, the first on top
         seen: dict[str, Module] = {}
         while todo:
             name = todo.pop()
@@ -158,7 +163,9 @@ class Library:
             seen[name] = module = self.module(name)
             if module.source is not None:
                 todo += reversed(self.imports(name))
-        return [module for module in seen.values() if module.source is not None or not module.reason]
+        # Of a top-level module that cannot be served the target may have its own; not of one in a package of ours.
+        return [module for module in seen.values()
+                if module.source is not None or not module.reason or '.' in module.fullname]
 
     def _belongs(self, name: str, tops: set[str], homes: set[str], seen: dict[str, Module], lacking: bool) -> bool:
         top, _, below = name.partition('.')
@@ -273,14 +280,29 @@ class Responder(mitogen.modules.relay.Relay):
         """Answer one request. Any thread but the broker's."""
         try:
             first, second = msg.unpickle()
+        except (mitogen.core.Error, TypeError, ValueError) as exc:
+            mitogen.core.log(mitogen.core.DEBUG, 'not a request, from context %s: %s', msg.src_id, exc)
+            return
+        try:
             if msg.handle == GET_MODULE:
                 self.answer(msg.src_id or 0, first, second)
             else:
                 msg.reply(self.resource(first, second))
         except mitogen.core.Error:
-            pass            # the broker has ended, or the request is not one
-        except Exception:
+            pass            # the broker has ended
+        except Exception as exc:
             mitogen.core.log(mitogen.core.ERROR, 'a request from context %s failed', msg.src_id)
+            self.apologize(msg, str(first), 'the master failed to read it: %s: %s' % (type(exc).__name__, exc))
+
+    def apologize(self, msg: Message, fullname: str, reason: str) -> None:
+        """Whoever asked waits: tell it that there is no answer, and why."""
+        try:
+            if msg.handle == GET_MODULE:
+                self.send(msg.src_id or 0, Module(fullname, reason=reason), again=True)
+            else:
+                msg.reply(Message.dead(reason))
+        except mitogen.core.Error:
+            pass            # the broker has ended
 
     def answer(self, child_id: int, fullname: str, wanted: str) -> None:
         self.requests_served += 1
@@ -303,7 +325,7 @@ class Responder(mitogen.modules.relay.Relay):
         for folder in finder.locations(package):
             root = os.path.realpath(folder)
             inside = os.path.realpath(os.path.join(root, path))
-            if os.path.commonpath([root, inside]) != root:
+            if os.path.commonpath([root, inside]) != root or not self.library.may_serve(dotted(package, root, inside)):
                 return None
             if os.path.isdir(inside):
                 entries = [entry for entry in os.scandir(inside) if entry.name != '__pycache__']
@@ -312,6 +334,12 @@ class Responder(mitogen.modules.relay.Relay):
                 with open(inside, 'rb') as fp:
                     return fp.read()
         return None
+
+
+def dotted(package: str, root: str, path: str) -> str:
+    """'a.b.c' for package 'a' and the file b/c.txt below its folder: what is not served as module is no data either."""
+    names = [name.partition('.')[0] for name in os.path.relpath(path, root).split(os.sep)]
+    return '.'.join(filter(None, [package, *names]))
 
 
 def acceptable(name: Any) -> bool:

@@ -9,16 +9,27 @@ from typing import NamedTuple
 from hosts import lab
 
 SHELLS = {'mtgdash': 'dash', 'mtgtcsh': 'tcsh', 'mtgfish': 'fish'}
-NAMES = ['mtgkey', 'mtgpw', 'mtgsudo', 'mtgnopw', 'mtgtty', 'mtgnone', 'mtgbanner', 'mtgloud', *SHELLS]
+NAMES = ['mtgkey', 'mtgpw', 'mtgsudo', 'mtgnopw', 'mtgtty', 'mtgstars', 'mtgnone', 'mtgdoas', 'mtgbanner', 'mtgloud',
+         *SHELLS]
 
 SUDOERS = pathlib.Path('/etc/sudoers.d/mitogen-tests')
 SUDO_RULES = '''\
 # Written by mitogen's tests, which remove it.
-Defaults:mtgsudo,mtgnopw,mtgtty,mtgnone !lecture, timestamp_timeout=0, !mail_badpass, !mail_no_user
+Defaults:mtgsudo,mtgnopw,mtgtty,mtgstars,mtgnone !lecture, timestamp_timeout=0, !mail_badpass, !mail_no_user
 Defaults:mtgtty requiretty
+Defaults:mtgstars pwfeedback
 mtgsudo ALL=(ALL:ALL) ALL
 mtgtty  ALL=(ALL:ALL) ALL
+mtgstars ALL=(ALL:ALL) ALL
 mtgnopw ALL=(ALL:ALL) NOPASSWD: ALL
+'''
+
+DOAS_CONFIGURATION = pathlib.Path('/etc/doas.conf')
+DOAS_MARK = '# Below: by mitogen\'s tests, which remove it.\n'
+DOAS_RULES = DOAS_MARK + '''\
+permit mtgdoas as root
+permit mtgdoas as mtgkey
+permit nopass mtgnopw
 '''
 
 # bash reads this file for a command that sshd starts. Both streams, because both reach whoever waits for the
@@ -75,6 +86,7 @@ def _create(names):
             pathlib.Path(pwd.getpwnam(name).pw_dir, '.bashrc').write_text(LOGIN_SCRIPTS[name])
     lab.run(['chpasswd'], input=''.join('%s:%s\n' % (name, password_of(name)) for name in names))
     _write_sudoers()
+    _write_doas_rules()
 
 
 def _write_sudoers():
@@ -90,7 +102,23 @@ def _write_sudoers():
             draft.unlink()
 
 
+def _write_doas_rules():
+    before = DOAS_CONFIGURATION.read_text() if DOAS_CONFIGURATION.exists() else ''
+    DOAS_CONFIGURATION.write_text(before + DOAS_RULES)
+    DOAS_CONFIGURATION.chmod(0o600)
+
+
+def _remove_doas_rules():
+    before = DOAS_CONFIGURATION.read_text().partition(DOAS_MARK)[0]
+    if before:
+        DOAS_CONFIGURATION.write_text(before)
+    else:
+        DOAS_CONFIGURATION.unlink()
+
+
 def _remove(names):
+    with contextlib.suppress(FileNotFoundError):
+        _remove_doas_rules()
     with contextlib.suppress(FileNotFoundError):
         SUDOERS.unlink()
     there = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall() if entry.pw_name in names}

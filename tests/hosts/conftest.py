@@ -9,10 +9,12 @@ from hosts import (
     accounts as accounts_module,
     bad_servers,
     disks,
+    engines,
     interpreters,
     lab,
     slow_network as network,
     ssh_server,
+    ways,
 )
 
 
@@ -128,3 +130,33 @@ def ssh(router, sshd, python):
         settings.update(options)
         return router.ssh(username=username, **settings)
     return connect
+
+
+def _containers(name):
+    @pytest.fixture(scope='session', name=name)
+    def fixture(lab_folder):
+        with _stopping(ways.HOSTS[name](_subfolder(lab_folder, name))) as host:
+            yield host
+    return fixture
+
+
+def _subfolder(folder, name):
+    (folder / name).mkdir(mode=0o755)
+    return folder / name
+
+
+# What runs containers, each under the name that it has in hosts/ways.py, and started when the first test wants it.
+docker, podman, lxc, lxd, nspawn, namespaces, user_namespace = map(_containers, ways.HOSTS)
+
+
+@pytest.fixture(scope='session')
+def buildah(lab_folder, podman):
+    """Working containers, of the images that Podman has."""
+    with _stopping(engines.Buildah(_subfolder(lab_folder, 'buildah'), podman)) as host:
+        yield host
+
+
+@pytest.fixture(scope='session', params=ways.WAYS)
+def way(request):
+    """Every way into a container, one after the other: see hosts/ways.py."""
+    return ways.Way(request.param, request.getfixturevalue(ways.WAYS[request.param][0]))

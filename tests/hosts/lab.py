@@ -54,11 +54,38 @@ def run(argv, check=True, **options):
     """
     if 'input' not in options:
         options.setdefault('stdin', subprocess.DEVNULL)
+    options.setdefault('timeout', COMMAND_TIMEOUT)
     done = subprocess.run([str(argument) for argument in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=COMMAND_TIMEOUT, universal_newlines=True, **options)
+                          universal_newlines=True, **options)
     if check and done.returncode:
         raise AssertionError('%s: exit status %d\n%s' % (argv, done.returncode, done.stdout))
     return done
+
+
+def unavailable(why):
+    """Skip the test that asked: what it needs cannot be had now. CI has to know, and fails."""
+    if os.environ.get('CI') == 'true':
+        raise AssertionError(why)
+    pytest.skip(why)
+
+
+def processes_about(path):
+    """Pids of processes that have a path, or one below it, on their command line."""
+    found = []
+    for pid in support.processes():
+        with contextlib.suppress(OSError), open('/proc/%d/cmdline' % pid, 'rb') as fp:
+            if os.fsencode(path) in fp.read():
+                found.append(pid)
+    return found
+
+
+def unmount_below(folder):
+    """Take away all that is mounted in a folder: what containers had there, or a run that was killed has left."""
+    with open('/proc/self/mounts') as fp:
+        mounted = [line.split()[1] for line in fp]
+    for path in reversed(mounted):
+        if path.startswith('%s/' % folder):
+            run(['umount', '--lazy', path], check=False)
 
 
 def free_port(host='127.0.0.1'):
@@ -94,6 +121,7 @@ def public_folder():
     Only for the run that holds the lock: it removes what another one has left.
     """
     for leftover in pathlib.Path(tempfile.gettempdir()).glob(FOLDER_PREFIX + '*'):
+        unmount_below(leftover)
         shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
         folder = pathlib.Path(name)

@@ -1,0 +1,1 @@
+"""Tests of decisions: no process, thread, socket or sleep."""
