@@ -535,7 +535,7 @@ child_router: 'Any' = None
 def log(level: int, fmt: str, *args: 'Any') -> None:
     """Log as `mitogen`; from level ERROR on with the current exception. Any thread."""
     if child_router is not None:
-        if level >= child_router.log_level:
+        if level >= child_router.log_level and child_router.parent_stream:
             exc = sys.exc_info()[1]
             forward_log(child_router, 'mitogen', level, fmt % args + (str(CallError.of(exc)) if exc else ''))
     elif level >= WARNING or 'logging' in sys.modules:

@@ -40,8 +40,9 @@ class Method(mitogen.container.Container):
                     'the container is not running', hint='kubectl get pod %s' % self.container),
             Refusal(br'(\(Forbidden\)|\(Unauthorized\)|You must be logged in)[^\n]*', 'the cluster does not allow it',
                     hint='an account that may create pods/exec; the context, in kubectl_args='),
-            Refusal(br'(connection to the server|Unable to connect to the server|couldn\'t get current server)[^\n]*',
-                    hint='whether the cluster runs; KUBECONFIG, or the context in kubectl_args='),
+            Refusal(br'(connection to the server|Unable to connect to the server|couldn\'t get current server)',
+                    'the cluster does not answer',
+                    hint='whether it runs; KUBECONFIG, or the context in kubectl_args='),
             Refusal(br'(container \S+ is not valid for pod|context \S+ does not exist|unknown (shorthand )?flag)[^\n]*',
                     hint='kubectl_args='),
         ]

@@ -88,7 +88,11 @@ class Context(mitogen.core.Context):
 
     def call_service(self, service: 'Any', method: str, **kwargs: 'Any') -> 'Any':
         """The same, but wait and return the result."""
-        return self.call_service_async(service, method, **kwargs).get().unpickle()
+        receiver = self.call_service_async(service, method, **kwargs)
+        try:
+            return receiver.get().unpickle()
+        finally:
+            receiver.close()
 
     def lacks(self, module: str) -> bool:
         """Whether nobody has brought this context a module yet; from now on somebody has."""
@@ -200,7 +204,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         ids = sorted({stream.remote_id, *self.routes.behind(stream)} - set(self.parent_ids))
         self.routes.forget_link(stream)
         if stream is self.routes.parent_link:
-            self.routes.parent_link = None
+            self.parent_stream = self.routes.parent_link = None
         self._forget(ids, reason)
 
     def cut_off(self, reason: str) -> None:

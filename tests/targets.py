@@ -78,3 +78,8 @@ def is_running(pid):
             return fp.read().rpartition(b')')[2].split()[0] not in (b'Z', b'X')
     except OSError:
         return False
+
+
+def set_environment(**variables):
+    """Sets environment variables, for what the context starts from now on."""
+    os.environ.update(variables)

@@ -238,7 +238,8 @@ class Responder(mitogen.modules.relay.Relay):
 
     def push_call(self, context: Any, fullname: str, fn: Any) -> None:
         """Send a context what a call of `fn`, in module `fullname`, will need."""
-        if fullname.partition('.')[0] in sys.stdlib_module_names:
+        top = fullname.partition('.')[0]
+        if top in sys.stdlib_module_names:
             return
         module = self.library.module(fullname)
         if module.source is None:
@@ -249,16 +250,14 @@ class Responder(mitogen.modules.relay.Relay):
         roots = [fullname]
         code = getattr(getattr(fn, '__wrapped__', fn), '__code__', None)
         if isinstance(fn, FunctionType) and code is not None:
-            roots += self.library.scan(code, module.package, deep=True)
+            imported = self.library.scan(code, module.package, deep=True)
+            roots += [name for name in imported if name.partition('.')[0] == top]
         self.push(context.context_id, roots)
 
     def push(self, context_id: int, names: Iterable[str]) -> None:
         stream = self._router.stream_by_id(context_id)
         if stream is not None and (stream.needs_code or stream.remote_id != context_id):
-            names = list(names)
-            top = names[0].partition('.')[0]
-            own = [name for name in names if name.partition('.')[0] == top] + [COMPANION]
-            modules = self.library.closure(own, stream.modules_sent, lacking=False)
+            modules = self.library.closure([*names, COMPANION], stream.modules_sent, lacking=False)
             self.push_modules(context_id, stream, modules)
 
     # answering

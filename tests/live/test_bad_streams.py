@@ -123,7 +123,7 @@ def test_a_child_does_not_get_ids_for_others_or_all_of_them(child, bystander):
 
 
 SERVICES = [mitogen.core.GET_MODULE, mitogen.core.FORWARD_LOG, mitogen.core.DEL_ROUTE, mitogen.core.ALLOCATE_ID,
-            mitogen.core.ADD_ROUTE, mitogen.core.GET_RESOURCE, mitogen.core.DETACHING, mitogen.core.LOAD_MODULE]
+            mitogen.core.ADD_ROUTE, mitogen.core.GET_RESOURCE, mitogen.core.CALL_SERVICE, mitogen.core.LOAD_MODULE]
 RUBBISH = [b'', b'rubbish', b'\x80\x04cos\nsystem\n.'] + [mitogen.core.encode(value) for value in (
     None, 5, (), ('a',), ('a', 'b'), (1, 2, 3), ('targets', 5), ('../x', '/etc/passwd'), ('x', 10 ** 9, b'y'),
     ([1, 2, 3], None), ([['a']], {}))]
