@@ -73,7 +73,7 @@ async def _arrival(receiver: Receiver) -> None:
         bell.waiting.add(future)
         receiver.notify = bell
     try:
-        if receiver.empty():        # else it came before we listened
+        if receiver.empty() and not receiver._latch.closed:     # else it came before we listened
             await future
     finally:
         with _bells:
@@ -85,8 +85,7 @@ async def _arrival(receiver: Receiver) -> None:
 async def get(receiver: Receiver, throw_dead: bool = True) -> Message:
     """Wait for the next message of a receiver; several tasks may. As `Receiver.get()`, which does so for threads.
 
-    Cancelling leaves the receiver as it was: it is yours. To end such a wait, cancel the task; closing the receiver
-    does not wake it.
+    Cancelling leaves the receiver as it was: it is yours.
 
     :param throw_dead: False: return a dead message rather than raise.
     :raises mitogen.core.ChannelError: the other end is gone, closed or refused; the text says why.

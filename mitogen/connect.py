@@ -12,6 +12,7 @@ import time
 import mitogen.boot.connection
 import mitogen.boot.dialogue
 import mitogen.boot.payload
+import mitogen.boot.process
 import mitogen.core
 import mitogen.method
 from mitogen.core import Kwargs, Latch, LatchError, Later, Message, Receiver
@@ -256,9 +257,8 @@ class Connector:
 
     def start_child(self: 'Any', method: 'mitogen.method.Method', name: 'Optional[str]', context_id: int,
                     done: 'Callable[[Any], None]') -> None:
-        """Start a child now.
+        """Start a child now. `done` is called once, on the broker thread, with its Context or the error.
 
-        :param done: called once, on the broker thread, with its Context or the error.
         :raises mitogen.boot.dialogue.ConnectError: there is no such program here; then `done` is not called.
         """
         context = self.context_class(self, context_id, name or method.context_name())
@@ -267,9 +267,10 @@ class Connector:
             self._router_config(method))
         if any(config['router'].get(flag) for flag in DEBUGGING):
             config['on_start'] = mitogen.boot.payload.AtStart()
-        plan, child = method.spawn(self, config)
-        dialogue = mitogen.boot.dialogue.Dialogue(plan, time.monotonic())
-        stream = mitogen.boot.connection.ChildStream(self, context, child, dialogue, done)
+        with mitogen.boot.process.starting:
+            plan, child = method.spawn(self, config)
+            dialogue = mitogen.boot.dialogue.Dialogue(plan, time.monotonic())
+            stream = mitogen.boot.connection.ChildStream(self, context, child, dialogue, done)
         try:
             self.broker.defer(stream.begin)
         except mitogen.core.Error:

@@ -20,18 +20,16 @@ Contents::
     14  dispatcher: runs the calls
     15  ExternalContext: a child from its first breath to its last
 
-The pure sections own no descriptor, lock, thread or clock, and a test holds them to it. Below the line
-one rule stands above all: **the broker thread owns all routing state**. The only door for other threads
-is `Broker.defer()`. What other threads touch directly (a latch, the table of handles, the table of
-modules) has a lock of its own or one operation that the interpreter makes atomic, and says so.
+The pure sections own no descriptor, lock, thread or clock, and a test holds them to it. Below the line one rule stands
+above all: **the broker thread owns all routing state**. The only door for other threads is `Broker.defer()`. What they
+touch directly (a latch, the tables of handles and of modules) has a lock of its own or one operation that the
+interpreter makes atomic, and says so.
 
-What is here is what a *leaf* needs: a context that serves calls and has no children. The rest of the same
-classes is in ring 1 (mitogen.broker, mitogen.parent, mitogen.modules.loader), and comes when it is first
-used: see `Seed`.
+What is here is what a *leaf* needs: a context that serves calls and has no children. The rest of the same classes is in
+ring 1 (mitogen.broker, mitogen.parent, mitogen.modules.loader), and comes when it is first used: see `Seed`.
 
-This file must run on Python 3.6, import little (each module that it imports costs every child memory and
-start-up time) and stay within the size that tools/core_size.py enforces. Comments, docstrings and
-annotations are removed before it is sent and cost nothing.
+This file must run on Python 3.6, import little (each import costs every child memory and start-up time) and stay within
+the size that tools/core_size.py enforces. Comments, docstrings and annotations are not sent and cost nothing.
 """
 
 import itertools
@@ -242,10 +240,8 @@ class _Pickler(pickle.Pickler):
 
 
 class _Maker:
-    """Builds the values of VALUE_TYPES on arrival.
-
-    It stands in the unpickler's hands while untrusted instructions run. Each time a new one, without anything that is
-    shared: BUILD on a function or a class would let a child rewrite us.
+    """Builds the values of VALUE_TYPES on arrival, in the unpickler's hands while untrusted instructions run. Each time
+    a new one, without anything that is shared: BUILD on a function or a class would let a child rewrite us.
     """
     __slots__ = ('router',)
 
@@ -338,10 +334,7 @@ class Message:
 
     @classmethod
     def pickled(cls, obj: 'Any', **kw: 'Any') -> 'Message':
-        """Make a message that carries `obj`; other arguments as for Message.
-
-        :raises TypeError: `obj` may not travel.
-        """
+        """Return a message that carries `obj`, or raise TypeError if that may not travel; the rest as for Message."""
         return cls(data=encode(obj), **kw)
 
     @classmethod
@@ -459,9 +452,8 @@ class Module:
 class ModuleTable:
     """Whether a name shall be imported from here, asked from the parent, or is known not to exist.
 
-    What the interpreter has is its own and found before anyone looks here: the standard library, installed
-    packages. So is what such a package lacks: a package of one version must not be completed with modules
-    of another.
+    What the interpreter has is its own and found before anyone looks here: the standard library, installed packages.
+    So is what such a package lacks: one version must not be completed with modules of another.
     """
 
     def __init__(self) -> None:
@@ -495,6 +487,7 @@ import threading  # noqa: E402
 import time  # noqa: E402
 import weakref  # noqa: E402
 import zlib  # noqa: E402
+from _signal import SIGINT, signal  # type: ignore  # noqa: E402   (signal.py makes enums of them first)
 
 try:
     from _queue import Empty, SimpleQueue  # noqa: E402
@@ -507,9 +500,8 @@ except ImportError:         # Python 3.6, and interpreters without the C half
 class Seed:
     """An object of a leaf, which becomes its namesake of ring 1 when something is asked of it that only that has.
 
-    The object stays the same, because handlers, streams and user code hold it; its class changes. `grown_in` is
-    the module that has the class, and a function ``grow(seed)`` that makes the change. In a master and in every
-    context with children all of them are grown from the start.
+    The object stays the same, because handlers, streams and user code hold it; its class changes. `grown_in` is the
+    module of that class, and of a function ``grow(seed)``. In a master all of them are grown from the start.
     """
 
     grown_in = ''
@@ -647,11 +639,9 @@ _END = object()
 
 
 class Latch:
-    """A queue between threads: first in, first out; put() wakes one waiter, and Ctrl-C interrupts a wait.
+    """A queue between threads: first in, first out; put() wakes one waiter, Ctrl-C interrupts a wait. Any thread.
 
-    All methods: any thread.
-
-    :ivar notify: function that is called with the latch after each put(), on the thread that puts.
+    :ivar notify: function that is called with the latch after each put() and close(), on the thread that does it.
     """
 
     closed = False
@@ -689,6 +679,7 @@ class Latch:
         if not self.closed:
             self.closed = True
             self._queue.put(_END)
+            (self.notify or id)(self)
 
     def empty(self) -> bool:
         return not self.size()
@@ -1234,7 +1225,7 @@ class Receiver:
     :param handle: its number; None: choose one.
     :param persist: False: one message only.
     :param respondent: as in Router.add_handler().
-    :ivar notify: function that is called with the receiver, on the broker thread, after each arrival.
+    :ivar notify: function that is called with the receiver after each arrival, on the broker thread, and after close().
     """
 
     notify: 'Optional[Callable[[Any], None]]' = None
@@ -1295,6 +1286,7 @@ class Receiver:
         except KeyError:
             pass
         self._latch.close()
+        (self.notify or id)(self)
 
 
 class Sender:
@@ -1338,7 +1330,7 @@ class Importer(Seed):
     def __init__(self, router: Router) -> None:
         self.table = ModuleTable()
         self.router = router
-        self._lock = threading.Lock()
+        self._lock, self._main_lock = threading.Lock(), threading.RLock()
         self._waiting: 'Dict[str, List[Callable[[Module], None]]]' = {}     # under the lock, and the table's growth
         router.add_handler(self._on_load_module, LOAD_MODULE, policy=has_parent_authority)
         # After a fork another router's importer stands there, with a broker that is no more.
@@ -1382,6 +1374,7 @@ class Importer(Seed):
             waiting = self._waiting.pop(module.fullname, ())
         for then in waiting:
             then(module)
+        fire(self, 'loaded', module)
 
     # the import system's side: finder and loader
 
@@ -1422,21 +1415,20 @@ class Importer(Seed):
 
     def main_module(self) -> 'ModuleType':
         """Return the master's main script as module, executed without its main part."""
-        module = sys.modules['__main__']
-        if not isinstance(getattr(module, '__loader__', None), Importer):
-            record = self.record('__main__')
-            module = type(sys)('__main__')
-            module.__file__, module.__loader__, module.__package__ = 'master:' + record.path, self, record.package
-            sys.modules['__main__'] = module
-            self.exec_module(module)
-        return module
+        with self._main_lock:
+            module = sys.modules['__main__']
+            if not isinstance(getattr(module, '__loader__', None), Importer):
+                record = self.record('__main__')
+                module = type(sys)('__main__')
+                module.__file__, module.__loader__, module.__package__ = 'master:' + record.path, self, record.package
+                sys.modules['__main__'] = module
+                self.exec_module(module)
+            return module
 
 
 def _import_target(fullname: str) -> str:
     """The full name behind an import: ``import a.b.c`` asks a finder for ``a`` first, one round trip for each dot.
-
-    Only the frames of the import system, right above the finder, tell what it is really after.
-    """
+    Only the frames of the import system, right above the finder, tell what it is really after."""
     frame: 'Any' = sys._getframe(2)
     while frame is not None and 'importlib' in frame.f_code.co_filename:
         name = str(frame.f_locals.get('name'))
@@ -1490,9 +1482,7 @@ class LineForwarder(BasicStream):
 
 class LoggingWatch:
     """A finder that waits for somebody to import logging, and then connects it to the master: see mitogen.logs.
-
-    A child does not import logging for itself, as that is a third of its start-up time.
-    """
+    A child does not import logging for itself, as that is a third of its start-up time."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -1533,6 +1523,8 @@ class Later:
 class Dispatcher:
     """Runs, in the main thread, the functions that parents call: one at a time, in order of arrival."""
 
+    _running = False
+
     def __init__(self, econtext: 'ExternalContext') -> None:
         self._econtext = econtext
         self._failed: 'Dict[str, CallError]' = {}       # pipelined chain -> its first error
@@ -1540,27 +1532,35 @@ class Dispatcher:
 
     def run(self) -> None:
         """Serve until the broker ends."""
+        signal(SIGINT, self._on_interrupt)
         while True:
-            try:
-                msg = self._receiver.get(throw_dead=False)
-                if msg.is_dead:
-                    return
-                self._serve(msg)
-            except KeyboardInterrupt:       # between two calls it hits nobody
-                pass
+            msg = self._receiver.get(throw_dead=False)
+            if msg.is_dead:
+                return
+            self._serve(msg)
+
+    def _on_interrupt(self, *args: 'Any') -> None:
+        """Ctrl-C ends the call that runs, once. Between two it hits nobody, or a message just taken would be lost."""
+        if self._running:
+            self._running = False
+            raise KeyboardInterrupt
 
     def _serve(self, msg: Message) -> None:
         chain = None
         try:
-            load = decoder(msg.data, self._econtext.router)
-            chain, module, path = load()
-            if not path:
-                self._failed.pop(chain, None)
-                return
-            if chain in self._failed:
-                raise self._failed[chain]
-            args, kwargs = load()
-            result = self._call(module, path, args, kwargs)
+            try:
+                self._running = True
+                load = decoder(msg.data, self._econtext.router)
+                chain, module, path = load()
+                if not path:
+                    self._failed.pop(chain, None)
+                    return
+                if chain in self._failed:
+                    raise self._failed[chain]
+                args, kwargs = load()
+                result = self._call(module, path, args, kwargs)
+            finally:
+                self._running = False
         except BaseException as exc:        # SystemExit too: it ends the call, not the context
             result = CallError.of(exc)
         if isinstance(result, Later):
@@ -1604,7 +1604,7 @@ class ExternalContext(Seed):
     grown_in = 'mitogen.detach'
 
     def __init__(self, config: 'Dict[str, Any]') -> None:
-        self.config = config
+        self.config, self._early = config, []       # type: Dict[str, Any], List[Message]
         self._become(config['context_id'], config['parent_ids'])
         self.broker = Broker()
         self.router = router = Router(self.broker, config['context_id'], config['parent_ids'])
@@ -1673,8 +1673,12 @@ class ExternalContext(Seed):
         threading.Thread(target=end, daemon=True).start()
 
     def _activate(self, msg: Message) -> None:
-        """The first call of a service: what serves those is of ring 1, and imported on a thread that can wait."""
-        threading.Thread(target=lambda: self.load_module('mitogen.service').activate(msg), daemon=True).start()
+        """The first calls of services: what serves those is of ring 1, and imported on a thread that can wait."""
+        self._early.append(msg)
+        if len(self._early) == 1:
+            def load() -> None:
+                self.broker.defer(self.load_module('mitogen.service').activate, self._early)
+            threading.Thread(target=load, daemon=True).start()
 
     def load_module(self, fullname: str) -> 'Any':
         """Return a module by name, imported if need be. Main thread or any of the user's."""

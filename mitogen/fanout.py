@@ -179,6 +179,7 @@ class Fan:
     def close(self) -> None:
         """Want no more answers. Any thread."""
         for receiver in self._receivers:
+            receiver.notify = None
             receiver.close()
 
 

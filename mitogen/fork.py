@@ -69,6 +69,7 @@ def _run(method: Method, router: 'Any', config: 'Dict[str, Any]', reader: int, w
     """The child's life. Never returns into the stack of the program that forked."""
     status, econtext = 1, None
     try:
+        mitogen.boot.process.starting.release()     # the copy that is ours: see there
         os.setsid()                     # as every child: a Ctrl-C is for the master
         for fd in others + tuple(mitogen.core.Side.all_open):
             os.close(fd)                # or our siblings would never see their connections end

@@ -8,7 +8,7 @@ thread puts into a latch.
 import time
 
 import mitogen.core
-from mitogen.core import Latch, Message, Receiver, TimeoutError
+from mitogen.core import Latch, LatchError, Message, Receiver, TimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ class Event:
 
     def __init__(self, source: 'Any', data: 'Any') -> None:
         self.source, self.data = source, data
+
+
+def _is_closed(source: 'Any') -> bool:
+    latch: Latch = getattr(source, '_latch', getattr(source, '_ready', source))
+    return latch.closed
 
 
 class Select:
@@ -71,14 +76,18 @@ class Select:
     def __iter__(self) -> 'Iterator[Any]':
         """Yield what get() returns until no source is left."""
         while self._sources:
-            yield self.get()
+            try:
+                item = self.get()
+            except LatchError:
+                return
+            yield item
 
     def _contains(self, other: 'Any') -> bool:
         return any(source is other or isinstance(source, Select) and source._contains(other)
                    for source in self._sources.values())
 
     def add(self, source: 'Source') -> None:
-        """Wait for `source` too; what it already has counts.
+        """Wait for `source` too; what it already has counts. It leaves when it is closed and empty.
 
         :raises Error: it is this select, contains it, or is in another.
         """
@@ -89,7 +98,8 @@ class Select:
         self._sources[id(source)] = source
         source.notify = self._arrived
         # Whatever came before notify was set is counted here; what came in between is counted twice, and get() knows.
-        for _ in range(source.size()):
+        # Of one that is closed already, the end is all that will ever come.
+        for _ in range(source.size() + _is_closed(source)):
             self._arrived(source)
 
     def remove(self, source: 'Source') -> None:
@@ -110,7 +120,7 @@ class Select:
     def _arrived(self, source: 'Any') -> None:
         try:
             self._ready.put(source)
-        except mitogen.core.LatchError:
+        except LatchError:
             return
         if self.notify:
             self.notify(self)
@@ -129,7 +139,7 @@ class Select:
         :param timeout: seconds; None: for ever.
         :param block: False: do not wait.
         :raises mitogen.core.TimeoutError: nothing came in time.
-        :raises mitogen.core.LatchError: the select was closed.
+        :raises mitogen.core.LatchError: the select was closed, or all that it waited for.
         :raises Error: there is no source to wait for.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -151,8 +161,13 @@ class Select:
             if isinstance(source, Receiver):
                 return Event(source, source.get(block=False, throw_dead=False))
             return Event(source, source.get(block=False))
+        except LatchError:
+            self.remove(source)
+            if not self._sources:
+                raise LatchError('all that this select waits for has been closed') from None
         except (TimeoutError, Error):
-            return None
+            pass
+        return None
 
     def get(self, timeout: 'Optional[float]' = None, block: bool = True) -> 'Any':
         """As get_event(), but return the data: a Message has its `receiver` set."""

@@ -348,10 +348,7 @@ _making = threading.Lock()
 
 
 def load(name: str, econtext: 'Any' = None) -> 'Type[Service]':
-    """Import the class of a service; in a child, its main script is the master's.
-
-    :raises Error: there is none of that name.
-    """
+    """Import the class of a service; in a child, its main script is the master's. Raises Error if there is none."""
     module, _, path = name.rpartition('.')
     home = econtext.load_module(module) if econtext else __import__(module, fromlist=[path])
     kind = getattr(home, path, None)
@@ -373,9 +370,10 @@ def get_or_create_pool(size: 'Optional[int]' = None, router: 'Any' = None) -> Po
         return _pools.get(router) or Pool(router, size=size or DEFAULT_SIZE)
 
 
-def activate(msg: Message) -> None:
-    """In a child: answer the first call of a service, and be ready for the next."""
-    get_or_create_pool(router=msg.router).serve(msg)
+def activate(early: 'List[Message]') -> None:
+    """In a child, on the broker thread: answer the first calls of services, and be ready for the next."""
+    while early:
+        get_or_create_pool(router=early[0].router)._on_call(early.pop(0))
 
 
 def call(service: 'Any', method: str, call_context: 'Any' = None, **kwargs: 'Any') -> 'Any':

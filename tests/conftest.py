@@ -1,11 +1,24 @@
 """Fixtures for every folder of tests."""
 
+import hypothesis
 import pytest
 
 import support
 
+# How long one example takes says more about what else the machine does than about the code.
+hypothesis.settings.register_profile('unhurried', deadline=None)
+hypothesis.settings.load_profile('unhurried')
+
 # Where tests have real children, and so can leave something behind.
 FOLDERS_WITH_CHILDREN = {support.checkout() / 'tests' / name for name in ('live', 'hosts', 'payload')}
+
+
+@pytest.hookimpl(tryfirst=True)     # xdist reads the markers in the same hook
+def pytest_collection_modifyitems(items):
+    """With several workers: a file to each, and all of hosts to one, as its accounts and servers exist but once."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group(folder.name if folder.name == 'hosts' else str(item.path)))
 
 
 @pytest.fixture(autouse=True)

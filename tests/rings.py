@@ -15,8 +15,8 @@ RING = {
         'utils.py', 'select.py', 'service.py', 'files.py', 'flow.py', 'push.py', 'unix.py',
         'fakessh.py', 'fanout.py', 'fakessh_args.py', 'fakessh_client.py', 'fakessh_target.py'], 1),
     **dict.fromkeys([
-        'master.py', 'minify.py', 'modules/finder.py', 'modules/listing.py', 'modules/scan.py', 'modules/responder.py',
-        'modules/main_guard.py', '__main__.py', 'cli.py', 'testing.py', 'memory.py', 'aio.py', 'executor.py',
-        'commands/call.py', 'commands/copy.py', 'commands/fakessh.py', 'commands/fleet.py', 'commands/run.py',
-        'commands/tree.py'], 2),
+        'master.py', 'minify.py', 'modules/finder.py', 'modules/listing.py', 'modules/scan.py', 'modules/own.py',
+        'modules/responder.py', 'modules/main_guard.py', '__main__.py', 'cli.py', 'testing.py', 'memory.py', 'aio.py',
+        'executor.py', 'commands/call.py', 'commands/copy.py', 'commands/fakessh.py', 'commands/fleet.py',
+        'commands/run.py', 'commands/tree.py'], 2),
 }

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import mitogen.core
 
@@ -66,21 +67,15 @@ def interrupt_myself():
 
 
 def interrupt_when_idle(sender):
-    """Once no call runs any more: Ctrl-C, and say when the main thread waits for calls again."""
+    """Once no call runs any more: Ctrl-C, a hundred times; then say so."""
     main = threading.current_thread().ident
 
-    def waiting(other_than=None):
-        while True:
-            frame = sys._current_frames()[main]
-            # Compared with one that we hold, so it cannot be another in its place.
-            if frame.f_code is mitogen.core.Latch.get.__code__ and frame is not other_than:
-                return frame
-
     def interrupt():
-        before = waiting()
-        os.kill(os.getpid(), signal.SIGINT)
-        waiting(before)
-        sender.send('waits again')
+        while sys._current_frames()[main].f_code is not mitogen.core.Latch.get.__code__:
+            time.sleep(0.001)
+        for _ in range(100):
+            os.kill(os.getpid(), signal.SIGINT)
+        sender.send('done')
     threading.Thread(target=interrupt).start()
 
 

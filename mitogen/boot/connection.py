@@ -15,7 +15,7 @@ from mitogen.boot.dialogue import Dialogue, Fail, Ready, describe_status, visibl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Optional
+    from typing import Any, Callable, Dict, Iterable, Optional, Set
 
     from mitogen.boot.process import Child
 
@@ -70,7 +70,7 @@ class ChildStream(mitogen.core.Stream):
         self._dialogue: 'Optional[Dialogue]' = dialogue
         self._done = done
         self._words = b''
-        self.modules_sent = {'mitogen', 'mitogen.core'}     # with the first bytes; see mitogen.modules.relay
+        self.modules_sent: 'Set[str]' = set()       # see mitogen.modules.relay
         self.needs_code = child.stderr is not None  # a fork has all that is here
         self._slave = None if child.slave is None else mitogen.core.Side(child.slave)
         self._channels: 'Dict[str, _Channel]' = {}

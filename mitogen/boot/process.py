@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import termios
+import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 #: Programs that translate their messages shall not: the dialogue reads them. Unlike LC_ALL these leave the
 #: character set of the target's own programs alone.
 UNTRANSLATED = {'LANGUAGE': 'C', 'LC_MESSAGES': 'C'}
+
+
+#: Held from the first pipe of a new child until our ends of all its pipes are Sides: a fork in another thread would
+#: have copies, of which nobody knows that they are to be closed.
+starting = threading.Lock()
 
 
 class Process:

@@ -100,8 +100,8 @@ class Collector(Printer):
 def listen(fleet: Fleet, place: Place, printer: Printer) -> Receiver:
     """Return a Receiver whose messages the main thread prints and then answers."""
     def take(receiver: Receiver) -> None:
-        msg = receiver.get(block=False, throw_dead=False)
-        if not msg.is_dead:
+        msg = receiver.get(block=False, throw_dead=False) if receiver.size() else None
+        if msg and not msg.is_dead:
             for name, data in msg.unpickle():
                 printer.receive(place, str(name), data)
             msg.reply(None)

@@ -9,7 +9,11 @@ from mitogen.core import FORWARD_MODULE, GET_MODULE, LOAD_MODULE, Message, Modul
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Optional
+    from typing import Any, Dict, Iterable, Optional, Set
+
+
+#: What a child has from its first bytes. It asks for them only to read their source.
+BORN_WITH = {'mitogen', 'mitogen.core'}
 
 
 def is_from_child(msg: Message, stream: 'Any') -> bool:
@@ -22,17 +26,23 @@ def message_of(module: Module) -> Message:
     return Message.pickled(tuple(getattr(module, field) for field in Module.__slots__), handle=LOAD_MODULE)
 
 
+def top_of(module: Module) -> str:
+    return module.fullname.partition('.')[0]
+
+
 class Relay:
     """Serves children from what this context's importer has, or gets from the parent.
 
-    Whatever a child lacks it is sent together with all that is here of the same top-level package: this context
-    needed that, so the child will, and a question for each module would cost it a round trip.
+    Whatever a child lacks it is sent together with all that is here of the same top-level package, and with what still
+    arrives: this context needed that, so the child will, and a question for each module would cost it a round trip.
     """
 
     def __init__(self, router: 'Any') -> None:
         self._router = router
+        self._wanted: 'Dict[str, Set[int]]' = {}        # top-level package -> ids of children that asked for some of it
         router.add_handler(self._on_get_module, GET_MODULE, policy=is_from_child)
         router.add_handler(self._on_forward_module, FORWARD_MODULE, policy=mitogen.core.has_parent_authority)
+        mitogen.core.listen(self._importer, 'loaded', self._on_loaded)
 
     @property
     def _importer(self) -> 'Any':
@@ -51,19 +61,21 @@ class Relay:
         self._importer.ask(fullname, lambda module: self._send_with_family(child_id, module), wanted)
 
     def _send_with_family(self, child_id: int, module: Module) -> None:
-        top = module.fullname.partition('.')[0]
-        for name, other in list(self._importer.table.modules.items()):
-            if other is not module and name.partition('.')[0] == top and other.source is not None:
+        self._wanted.setdefault(top_of(module), set()).add(child_id)
+        self.send(child_id, module)
+        for other in list(self._importer.table.modules.values()):
+            if other.source is not None and top_of(other) == top_of(module) and other.fullname not in BORN_WITH:
                 self.send(child_id, other)
-        self.send(child_id, module, again=True)
 
-    def send(self, child_id: int, module: Module, again: bool = False) -> None:
-        """Send a module to a direct child, unless it has it. Any thread.
+    def _on_loaded(self, module: Module) -> None:
+        if module.source is not None:
+            for child_id in self._wanted.get(top_of(module), ()):
+                self.send(child_id, module)
 
-        :param again: even then: it has asked.
-        """
+    def send(self, child_id: int, module: Module) -> None:
+        """Send a module to a direct child, unless that has it, or asks for what is under way. Any thread."""
         stream = self._router.stream_by_id(child_id)
-        if stream is None or (module.fullname in stream.modules_sent and not again):
+        if stream is None or module.fullname in stream.modules_sent:
             return
         stream.modules_sent.add(module.fullname)
         msg = message_of(module)

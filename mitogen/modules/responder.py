@@ -13,17 +13,17 @@ import sys
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
 import mitogen.core
-import mitogen.minify
 import mitogen.modules.relay
 from mitogen.core import GET_MODULE, GET_RESOURCE, Message, Module
-from mitogen.modules import finder, scan
+from mitogen.modules import finder, own, scan
 from mitogen.modules.finder import Finder, NotFound
 from mitogen.modules.main_guard import Refused
+from mitogen.modules.relay import BORN_WITH
 
 #: Bytes of compressed source that are kept. Django whole is 3 MB.
 MAX_CACHE = 64 << 20
@@ -51,8 +51,6 @@ class Library:
     :ivar whitelist_prefix: module names; only these and what is below them is served. [''] is everything.
     :ivar blacklist_prefix: module names; these and what is below them is not served.
     """
-
-    _parsing = threading.Lock()     # of the process: see minify()
 
     def __init__(self) -> None:
         self.finder = Finder()
@@ -99,18 +97,14 @@ class Library:
             return Module(fullname)
         except Refused as exc:
             return Module(fullname, reason=str(exc))
-        source = self.minify(found.source) if prefixed(fullname, ['mitogen']) else found.source
+        source = own.smallest(fullname, found.source) if prefixed(fullname, ['mitogen']) else found.source
         submodules = list(found.submodules) + ['*'] * (not found.complete) if found.is_pkg else None
         return Module(fullname, found.path, zlib.compress(source, 9), submodules, found.package)
 
-    def minify(self, source: bytes) -> bytes:
-        # One at a time: in CPython 3.11 parsing in two threads can fail ("AST constructor recursion depth mismatch").
-        with self._parsing:
-            return mitogen.minify.minimize_source(source.decode()).encode()
-
     def core_sources(self) -> tuple[str, str]:
         """Minified source of mitogen.core and of mitogen itself."""
-        core, package = (self.minify(self.finder.find(name).source).decode() for name in ('mitogen.core', 'mitogen'))
+        names = 'mitogen.core', 'mitogen'
+        core, package = (own.smallest(name, self.finder.find(name).source).decode() for name in names)
         return core, package
 
     def override(self, fullname: str, path: str, source: str | bytes, is_pkg: bool) -> None:
@@ -149,10 +143,13 @@ class Library:
         folder = os.path.dirname(os.path.dirname(module.path) if module.submodules is not None else module.path)
         return '' if not lacking and ('site-packages' in folder or 'dist-packages' in folder) else folder
 
-    def closure(self, roots: Iterable[str], sent: Iterable[str], lacking: bool) -> list[Module]:
-        """Return what an import of `roots` will load of their own packages, of those that the child has parts of
-        already, and of what lies beside them (see home()); and the news of what it will look for in vain."""
-        tops = {name.partition('.')[0] for name in roots} | {name.partition('.')[0] for name in sent}
+    def closure(self, roots: Iterable[str], sent: Iterable[str], lacking: bool) -> Iterator[Module]:
+        """What an import of `roots` will load of their own packages, of those that the child has parts of already, and
+        of what lies beside them (see home()); and the news of what it will look for in vain.
+
+        In the order of execution, each as soon as it is found: the child runs the first while the rest is looked for.
+        """
+        tops = {name.partition('.')[0] for name in [*BORN_WITH, *roots, *sent]}
         homes = {self.home(top, lacking) for top in tops} - {''}
         todo = [JYTHON] + [name for root in roots for name in parents(root)][::-1]      # a stack, the first on top
         seen: dict[str, Module] = {}
@@ -161,11 +158,11 @@ class Library:
             if name in seen or not self._belongs(name, tops, homes, seen, lacking):
                 continue
             seen[name] = module = self.module(name)
+            # Of a top-level module that cannot be served the target may have its own; not of one in a package of ours.
+            if name not in BORN_WITH and (module.source is not None or not module.reason or '.' in name):
+                yield module
             if module.source is not None:
                 todo += reversed(self.imports(name))
-        # Of a top-level module that cannot be served the target may have its own; not of one in a package of ours.
-        return [module for module in seen.values()
-                if module.source is not None or not module.reason or '.' in module.fullname]
 
     def _belongs(self, name: str, tops: set[str], homes: set[str], seen: dict[str, Module], lacking: bool) -> bool:
         top, _, below = name.partition('.')
@@ -297,25 +294,24 @@ class Responder(mitogen.modules.relay.Relay):
         """Whoever asked waits: tell it that there is no answer, and why."""
         try:
             if msg.handle == GET_MODULE:
-                self.send(msg.src_id or 0, Module(fullname, reason=reason), again=True)
+                self.send(msg.src_id or 0, Module(fullname, reason=reason))
             else:
                 msg.reply(Message.dead(reason))
         except mitogen.core.Error:
             pass            # the broker has ended
 
     def answer(self, child_id: int, fullname: str, wanted: str) -> None:
-        self.requests_served += 1
         stream = self._router.stream_by_id(child_id)
-        if stream is None or not isinstance(fullname, str):
+        if stream is None or not isinstance(fullname, str) or fullname in stream.modules_sent:
             return
+        self.requests_served += 1
         # Whatever it asks for, it waits for an answer.
         module = self.library.module(fullname) if acceptable(fullname) else Module(fullname)
+        self.send(child_id, module)
         if module.source is not None:
             roots = [wanted] if acceptable(wanted) and wanted.startswith(fullname + '.') else [fullname]
             for other in self.library.closure(roots, stream.modules_sent, lacking=True):
-                if other is not module:
-                    self.send(child_id, other)
-        self.send(child_id, module, again=True)
+                self.send(child_id, other)
 
     def resource(self, package: Any, path: Any) -> Any:
         """Return what importlib.resources in a child asks for: bytes, a list of (name, is folder), or None."""

@@ -12,6 +12,7 @@ from hosts import (
     engines,
     interpreters,
     lab,
+    locales,
     slow_network as network,
     ssh_server,
     ways,
@@ -38,6 +39,13 @@ def accounts(machine):
     """`{name: Account}`: see hosts/accounts.py for what is special about each."""
     with accounts_module.accounts() as found:
         yield found
+
+
+@pytest.fixture(scope='session')
+def german(machine):
+    """Name of a German locale."""
+    with locales.german() as name:
+        yield name
 
 
 @pytest.fixture(scope='session')

@@ -23,9 +23,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(path))
     before = set(sys.modules)
     yield path
-    for name in set(sys.modules) - before:
-        if str(path) in repr(sys.modules[name]):
-            del sys.modules[name]
+    # Found first, removed then: a namespace package shows itself only while those above it are there.
+    for name in [name for name in set(sys.modules) - before if str(path) in repr(sys.modules[name])]:
+        del sys.modules[name]
 
 
 @pytest.fixture
@@ -43,12 +43,13 @@ def write(folder):
 
 @pytest.fixture
 def asked(router, monkeypatch):
-    """The names of all modules that the master is asked for, one for each request."""
+    """The names of all modules that the master is asked for and has not sent yet: somebody waits for each."""
     names = []
     answer = router.responder.answer
 
     def listening(child_id, fullname, wanted):
-        names.append(fullname)
+        if fullname not in router.stream_by_id(child_id).modules_sent:
+            names.append(fullname)
         answer(child_id, fullname, wanted)
     monkeypatch.setattr(router.responder, 'answer', listening)
     return names

@@ -339,3 +339,17 @@ def test_a_router_that_the_block_has_shut_down():
             router.broker.shutdown()
             router.broker.join()
     asyncio.run(main())
+
+
+def test_a_receiver_that_is_closed_wakes_who_waits(router):
+    receiver = Receiver(router)
+
+    async def main():
+        waiting = [asyncio.ensure_future(aio.get(receiver)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        receiver.close()
+        for task in waiting:
+            with pytest.raises(mitogen.core.LatchError):
+                await asyncio.wait_for(task, 10)
+
+    asyncio.run(main())

@@ -15,7 +15,7 @@ import support
 
 PREAMBLE = """
 import json, os, sys
-import mitogen.debug, mitogen.master, mitogen.utils, targets
+import mitogen.debug, mitogen.master, mitogen.utils, targets, targets_trees
 from mitogen.core import Latch
 mitogen.utils.log_to_file(level='WARNING')
 
@@ -138,7 +138,7 @@ with mitogen.master.Router() as router:
     forked = router.fork()
     folders = ([context.call(mitogen.debug.folder) for context in (child, below, forked)] + [mitogen.debug.folder()])
     for context in child, below, forked:
-        context.call_async(targets.wait_for_ever)
+        context.call_async(targets_trees.append_pid_and_wait, sys.argv[1])
     hang_here()
 """
 
@@ -146,9 +146,12 @@ with mitogen.master.Router() as router:
 @pytest.fixture
 def hanging(tmp_path):
     """A tree of four processes of which each hangs: (program, folders: of the master last)."""
-    code = PREAMBLE + HANGING
+    trace = tmp_path / 'trace'
+    code = PREAMBLE + 'sys.argv.append(%r)\n' % str(trace) + HANGING
     with programs.running(code, env=programs.environment(TMPDIR=str(tmp_path)), stderr=subprocess.DEVNULL) as program:
-        yield program, [pathlib.Path(path) for path in programs.next_line(program)]
+        folders = [pathlib.Path(path) for path in programs.next_line(program)]
+        support.wait_for(lambda: trace.exists() and len(trace.read_text().splitlines()) == 3)
+        yield program, folders
 
 
 def dumped(folder):
@@ -160,7 +163,8 @@ def test_a_signal_dumps_the_stacks_of_the_whole_tree(hanging):
     assert all(map(is_private, folders))
     os.kill(program.pid, signal.SIGUSR2)
     for folder in folders[:3]:
-        support.wait_for(lambda folder=folder: 'wait_for_ever' in dumped(folder) and '--- context' in dumped(folder))
+        support.wait_for(lambda folder=folder: '--- context' in dumped(folder))
+        assert 'append_pid_and_wait' in dumped(folder)
         assert '_broker_main' in dumped(folder)
     support.wait_for(lambda: 'waiting for an answer of context' in dumped(folders[3]))
     assert 'hang_here' in dumped(folders[3])
@@ -181,7 +185,7 @@ def test_one_process_can_be_asked_alone(hanging):
     for pid in pids:
         os.kill(pid, signal.SIGUSR2)
     for folder in folders[:3]:
-        support.wait_for(lambda folder=folder: 'wait_for_ever' in dumped(folder))
+        support.wait_for(lambda folder=folder: 'append_pid_and_wait' in dumped(folder))
     assert all(map(support.is_running, pids))
     assert dumped(folders[3]) == ''
 

@@ -30,6 +30,14 @@ except mitogen.core.ChannelError as exc:
 WAIT = 'sys.stdin.read()\n'
 
 
+def attached(path):
+    """`mitogen.unix.connect(path)`, as soon as somebody listens there."""
+    def attempt():
+        with contextlib.suppress(mitogen.unix.Error):
+            return mitogen.unix.connect(path)
+    return support.wait_for(attempt)
+
+
 @pytest.fixture
 def path(tmp_path):
     return str(tmp_path / 'socket')
@@ -43,8 +51,7 @@ def detached(request, path):
     (pid, child_pid), reason = json.loads(done.stdout)
     assert 'has detached itself' in reason
     try:
-        support.wait_for(lambda: not mitogen.unix.is_path_dead(path))
-        client, context = mitogen.unix.connect(path)
+        client, context = attached(path)
         yield pid, child_pid, client, context
         client.broker.shutdown()
         client.broker.join()
@@ -83,8 +90,7 @@ def test_the_master_lives_on_too(path):
     with programs.running(MASTER % ('local', path) + WAIT, stdin=-1) as program:
         (pid, child_pid), _ = programs.next_line(program)
         try:
-            support.wait_for(lambda: not mitogen.unix.is_path_dead(path))
-            client, context = mitogen.unix.connect(path)
+            client, context = attached(path)
             assert context.call(os.getpid) == pid
             assert support.process_status(pid)[0] == program.pid
             context.call_no_reply(targets_detach.leave)
@@ -124,7 +130,7 @@ def test_a_call_from_below_to_those_above(router, path, child):
     try:
         with pytest.raises(mitogen.core.ChannelError, match='has detached itself'):
             child.call(targets_detach.detach_and_listen, path)
-        client, _ = mitogen.unix.connect(path)
+        client, _ = attached(path)
         with client:
             # Who it was that waited is no concern of the old master any more, but it was told why.
             with pytest.raises(mitogen.core.ChannelError, match='has detached itself'):

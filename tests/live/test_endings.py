@@ -222,6 +222,16 @@ def test_disconnect_of_a_child_whose_user_code_does_not_come_back(router, child)
     wait_until_gone(pid)
 
 
+def test_disconnect_of_a_child_that_stands_still(router, child):
+    # It hears nothing, not even SIGTERM.
+    pid = pid_of(child)
+    os.kill(pid, signal.SIGSTOP)
+    call = child.call_async(targets.echo, 1)
+    router.disconnect(child)
+    reason_of(call)
+    wait_until_gone(pid)
+
+
 # ---- The router's own end
 
 

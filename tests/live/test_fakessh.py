@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -32,13 +33,13 @@ for _ in range(64):
 
 
 @pytest.fixture(autouse=True)
-def temporary_folder(tmp_path, monkeypatch):
-    """Where private folders are made. After each test there is none."""
-    folder = tmp_path / 'temporary'
-    folder.mkdir()
-    monkeypatch.setattr('tempfile.tempdir', str(folder))
-    yield folder
-    assert not list(folder.iterdir())
+def temporary_folder(monkeypatch):
+    """Where private folders are made; its path is short enough for sockets. After each test there is none."""
+    with tempfile.TemporaryDirectory() as name:
+        monkeypatch.setattr('tempfile.tempdir', name)
+        folder = pathlib.Path(name)
+        yield folder
+        assert not list(folder.iterdir())
 
 
 @pytest.fixture

@@ -182,6 +182,14 @@ def test_random_numbers_differ(router):
     assert random.random() == mine[0]       # and the program's own are not disturbed
 
 
+def test_random_numbers_differ_on_an_old_python(router, oldest):
+    # Since 3.7 Python sees to that itself.
+    oldest.call(targets_fork.random_numbers)
+    found = [router.fork(via=oldest).call(targets_fork.random_numbers) for _ in range(2)]
+    found.append(oldest.call(targets_fork.random_numbers))
+    assert len({tuple(numbers) for numbers in found}) == 3
+
+
 def test_random_bytes_of_ssl_differ(router):
     first, second = router.fork(), router.fork()
     assert len({first.call(targets_fork.ssl_bytes), second.call(targets_fork.ssl_bytes), ssl.RAND_bytes(16)}) == 3

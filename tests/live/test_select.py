@@ -7,7 +7,7 @@ import pytest
 import mitogen.core
 import mitogen.select
 import targets
-from mitogen.core import Latch
+from mitogen.core import Latch, LatchError
 from mitogen.select import Select
 
 
@@ -124,3 +124,32 @@ def test_a_lost_context_is_a_dead_message_among_the_others(router):
         msg = select.get(timeout=10)
         assert msg.is_dead
         router.disconnect(contexts[1])
+
+
+def test_a_source_that_is_closed_leaves(latches):
+    first, second, third = latches
+    select = Select(latches, oneshot=False)
+    second.put('b')
+    for latch in first, second:
+        latch.close()
+    assert select.get(1) == 'b'
+    third.put('c')
+    assert select.get(1) == 'c'
+    threading.Timer(0.05, third.close).start()
+    with pytest.raises(LatchError, match='all that this select waits for'):
+        select.get(10)
+    assert not select and list(select) == []
+
+
+def test_a_source_that_was_closed_before(latches):
+    first, second, _ = latches
+    first.close()
+    second.put('b')
+    assert list(Select([first, second])) == ['b']
+
+
+def test_a_receiver_that_is_closed_elsewhere(router):
+    receiver = mitogen.core.Receiver(router)
+    threading.Timer(0.05, receiver.close).start()
+    with pytest.raises(LatchError):
+        Select([receiver]).get(10)

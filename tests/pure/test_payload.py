@@ -12,8 +12,8 @@ from hypothesis import given, strategies as st
 import mitogen
 import mitogen.boot.payload as payload
 import mitogen.core
-import mitogen.minify
 from mitogen.boot.first_stage import CARRYING, HELLO, READING
+from mitogen.modules import own
 
 NAME = 'mitogen:deploy@control:12345'
 
@@ -29,10 +29,13 @@ def read(module):
         return fp.read()
 
 
+def small(module):
+    return own.smallest(module.__name__, read(module).encode()).decode()
+
+
 @pytest.fixture(scope='module')
 def made():
-    core, package = (mitogen.minify.minimize_source(read(module)) for module in (mitogen.core, mitogen))
-    return payload.Payload(core, package)
+    return payload.Payload(small(mitogen.core), small(mitogen))
 
 
 def build(made, context_id=12345, parent_ids=(1234, 123, 0), token=TOKEN, router=ROUTER):
@@ -110,7 +113,7 @@ def test_the_command_that_carries():
 def test_two_children_differ_only_behind_the_core(made):
     one = build(made, 1, [0], '0' * 32)
     other = build(made, 2, [1, 0], 'f' * 32, dict(ROUTER, unidirectional=True))
-    core = mitogen.minify.minimize_source(read(mitogen.core))
+    core = small(mitogen.core)
     assert unpacked(one) != unpacked(other)
     assert unpacked(one).startswith(core) and unpacked(other).startswith(core)
     # What was compressed in advance. The last block of it takes in the configuration, so its codes may differ.

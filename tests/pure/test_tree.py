@@ -205,12 +205,30 @@ def test_a_message_that_is_too_large(name):
         assert taken(receiver) == ['question'] and fits.empty()
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_a_message_that_is_too_large_and_asks_for_no_answer(name):
+    """Whoever waits for it must not wait for ever."""
+    with Seven(max_message_size=2000) as tree:
+        receiver = listen(tree.app)
+        tree[name].context_of(tree.app).send(Message(handle=MAILBOX, data=b'x' * 2001))
+        tree.settle()
+        assert 'message of 2001 bytes is too large' in why(receiver)
+
+
 def test_a_router_on_the_way_may_have_a_lower_limit():
     with Seven() as tree:
         tree.web.router.max_message_size = 2000
         answer = tree.context(tree.job).send_async(Message(handle=MAILBOX, data=b'x' * 2001))
         tree.settle()
         assert 'message of 2001 bytes is too large' in why(answer)
+
+
+@pytest.mark.xfail(strict=True, reason='the header cannot be packed; that is logged, and who waits for an answer waits')
+@pytest.mark.parametrize('dst, handle', [(1 << 40, MAILBOX), (1, 1 << 40)])
+def test_numbers_that_do_not_fit_the_header(tree, dst, handle):
+    answer = tree.cache.router.context_by_id(dst).send_async(Message(handle=handle))
+    tree.settle()
+    assert answer.size() == 1
 
 
 def test_refusals_never_answer_each_other(tree):

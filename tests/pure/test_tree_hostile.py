@@ -244,6 +244,15 @@ def test_a_dead_message_from_one_who_was_not_asked(tree, liar):
     assert answer.empty()
 
 
+@pytest.mark.xfail(strict=True, reason='an instruction to append to a context asks it for append(), and a leaf grows')
+def test_a_value_does_not_make_a_leaf_grow(tree):
+    maker = b'cmitogen.core\n_value\n'
+    context = maker + b'(\x8c\x14mitogen.core.ContextK\x01\x8c\x01atR'
+    with pytest.raises(mitogen.core.StreamError):
+        mitogen.core.decode(b'\x80\x04' + context + b'K\x01a.', tree.cache.router)
+    assert type(tree.cache.router) is mitogen.core.Router
+
+
 @pytest.mark.parametrize('request_', [
     ('pure', '../conftest.py'), ('pure', '/etc/passwd'), ('os', 'x'), ('', ''), ('..', 'x'), (b'pure', b'')])
 def test_resources_that_are_in_no_package(tree, request_):

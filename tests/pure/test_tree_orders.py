@@ -83,7 +83,7 @@ def is_expected(one, other, handle, value, found):
     return found == value and handle == ECHO or 'gone' in str(found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS, st.integers(0, 1000), st.sampled_from([None, 1, 40]))
 def test_nobody_waits_in_vain(steps, seed, chunk):
     world = World(seed, chunk)
@@ -96,7 +96,7 @@ def test_nobody_waits_in_vain(steps, seed, chunk):
     world.tree.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS, st.integers(0, 1000))
 def test_the_end_is_the_end_for_all(steps, seed):
     world = World(seed, None)

@@ -1,0 +1,123 @@
+"""
+Source of this library itself, as it is sent: minified, with short names inside functions, kept beside compiled files.
+
+Ring 2. Any thread. What is kept is made anew when the source, or what made it small, is another; as with compiled
+files, who can write there could as well write the source. Where nothing can be kept, each process makes it once.
+"""
+
+import ast
+import contextlib
+import hashlib
+import importlib.util
+import os
+import pathlib
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+
+import mitogen.minify
+
+#: What tokens look like is decided by these; see _digest().
+MAKERS = [pathlib.Path(path) for path in (mitogen.minify.__file__, __file__)]
+
+#: Most frequent in source first: those are short in the compressed stream already.
+LETTERS = 'etaoinsrhldcumfpgwybvkxjqz'
+
+#: A function that calls one of these may look for its variables by name.
+LOOKERS = {'locals', 'vars', 'dir', 'eval'}
+
+#: What has a scope of its own, or, before Python 3.12, no true positions.
+INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp,
+         ast.GeneratorExp, ast.JoinedStr)
+
+_parsing = threading.Lock()
+
+
+def smallest(fullname: str, source: bytes) -> bytes:
+    """Return the source of a module of this library as small as it gets, every token on its line."""
+    digest, path = _digest(source), _kept_at(fullname)
+    with contextlib.suppress(OSError):
+        kept = path.read_bytes()
+        if kept.startswith(digest):
+            return kept[len(digest):]
+    # One at a time: in CPython 3.11 parsing in two threads can fail ("AST constructor recursion depth mismatch").
+    with _parsing:
+        small = shorten_locals(mitogen.minify.minimize_source(source.decode())).encode()
+    if not sys.dont_write_bytecode:
+        with contextlib.suppress(OSError):
+            _keep(path, digest + small)
+    return small
+
+
+def _digest(source: bytes) -> bytes:
+    made_by = b''.join(path.read_bytes() for path in MAKERS if path.exists())
+    return hashlib.sha256(made_by + source).digest()
+
+
+def _kept_at(fullname: str) -> pathlib.Path:
+    return pathlib.Path(importlib.util.cache_from_source(mitogen.minify.__file__)).with_name(fullname + '.min')
+
+
+def _keep(path: pathlib.Path, data: bytes) -> None:
+    """Write a file whole or not at all; other processes may do the same now."""
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with open(fd, 'wb') as fp:
+            fp.write(data)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise
+
+
+def shorten_locals(source: str) -> str:
+    """Return `source` with names of one letter for local variables, except where something else could see them.
+
+    Parameters keep their names, for whoever passes them by name, and so do variables that an inner scope reads.
+
+    >>> shorten_locals('def f(value):\\n twice=value*2\\n return twice\\n')
+    'def f(value):\\n e=value*2\\n return e\\n'
+    """
+    lines = [line.encode() for line in source.split('\n')]      # ast counts bytes of UTF-8
+    found = [rename for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+             for rename in _renames(node)]
+    for row, column, old, new in sorted(found, reverse=True):
+        line = lines[row - 1]
+        lines[row - 1] = line[:column] + new.encode() + line[column + len(old.encode()):]
+    return b'\n'.join(lines).decode()
+
+
+def _renames(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int, int, str, str]]:
+    """(line, column, old name, new name) of every place where a variable of a function is named."""
+    uses: dict[str, list[ast.Name]] = {}
+    fixed: set[str] = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
+    todo: list[tuple[ast.AST, bool]] = [(statement, False) for statement in function.body]
+    while todo:
+        node, inner = todo.pop()
+        if isinstance(node, ast.Name):
+            uses.setdefault(node.id, []).append(node)
+            if inner:
+                fixed.add(node.id)
+        fixed.update(_other_names(node))
+        inner = inner or isinstance(node, INNER)
+        todo += [(child, inner) for child in ast.iter_child_nodes(node)]
+    if LOOKERS & uses.keys():
+        return
+    letters = (letter for letter in LETTERS if letter not in uses and letter not in fixed)
+    variables = [name for name, nodes in uses.items() if len(name) > 1 and name not in fixed
+                 and any(isinstance(node.ctx, ast.Store) for node in nodes)]
+    variables.sort(key=lambda name: (-len(uses[name]), name))
+    for name, letter in zip(variables, letters):
+        for node in uses[name]:
+            yield node.lineno, node.col_offset, name, letter
+
+
+def _other_names(node: ast.AST) -> Iterator[str]:
+    """Names in a node that stand for variables without being a Name: of `except`, `import`, `def`, `global`, `case`."""
+    if not isinstance(node, ast.Name | ast.Attribute | ast.keyword | ast.Constant):
+        for _, value in ast.iter_fields(node):
+            for name in value if isinstance(value, list) else [value]:
+                if isinstance(name, str):
+                    yield name.partition('.')[0]

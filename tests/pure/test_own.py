@@ -1,0 +1,108 @@
+"""modules.own: short names inside functions, and what is kept beside the compiled files."""
+
+import ast
+import pathlib
+import textwrap
+
+import pytest
+
+import mitogen
+from mitogen.modules import own
+
+PACKAGE = pathlib.Path(mitogen.__file__).parent
+
+
+@pytest.mark.parametrize('source, expected', [
+    ('def f(value):\n twice=value*2\n return twice\n', 'def f(value):\n e=value*2\n return e\n'),
+    ('def f():\n first=second=0\n first+=second\n', 'def f():\n e=t=0\n e+=t\n'),
+    ('def f(e):\n twice=e\n', 'def f(e):\n t=e\n'),                          # a letter that is in use
+    ('def f():\n twice=t+e\n', 'def f():\n a=t+e\n'),
+    ('def f():\n for ä in é:name=ä;name\n', 'def f():\n for ä in é:e=ä;e\n'),   # columns are bytes
+    ('async def f():\n async with g() as name:name\n', 'async def f():\n async with g() as e:e\n'),
+    ('def f():\n del name\n name=1\n', 'def f():\n del e\n e=1\n'),
+    ('def f():\n def g():\n  name=1\n', 'def f():\n def g():\n  e=1\n'),
+])
+def test_what_is_renamed(source, expected):
+    assert own.shorten_locals(source) == expected
+    assert own.shorten_locals(expected) == expected
+
+
+@pytest.mark.parametrize('source', [
+    'name=1\n', 'class C:\n name=1\n', 'def f(name):\n name=1\n', 'def f(*name):\n name=1\n',
+    'def f():\n global name\n name=1\n', 'def f():\n return name\n',
+    'def f():\n name=1\n return lambda:name\n', 'def f():\n name=1\n return[name for x in y]\n',
+    'def f():\n name=1\n class C:\n  x=name\n', 'def f():\n name=1\n def g():\n  nonlocal name\n  name=2\n',
+    'def f():\n try:0\n except E as name:name\n', 'def f():\n import name\n name=1\n',
+    'def f():\n import name.x\n name=1\n', 'def f():\n from x import y as name\n name=1\n',
+    'def f():\n def name():0\n name=1\n', 'def f():\n match x:\n  case[name]:name=1\n',
+    'def f():\n name=1\n return locals()\n', 'def f():\n name=1\n return f"{name}"\n',
+    'def f():\n x(name=1).name\n',
+])
+def test_what_somebody_else_could_see_stays(source):
+    assert own.shorten_locals(source) == source
+
+
+def test_keywords_and_attributes_are_no_variables():
+    source = 'def f():\n name=1\n return g(name=name).name\n'
+    assert own.shorten_locals(source) == 'def f():\n e=1\n return g(name=e).name\n'
+
+
+def test_more_variables_than_letters():
+    names = ['name%d' % number for number in range(40)]
+    source = 'def f():\n %s=0\n return %s\n' % ('='.join(names), '+'.join(names))
+    namespace = {}
+    exec(own.shorten_locals(source), namespace)
+    assert namespace['f']() == 0
+
+
+@pytest.mark.parametrize('path', sorted(PACKAGE.rglob('*.py')), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_all_that_is_sent_keeps_its_lines_and_its_globals(path):
+    source = path.read_bytes()
+    small = ast.parse(own.smallest(path.name, source))
+    def functions(tree):
+        return [(node.name, node.lineno) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert set(functions(small)) <= set(functions(ast.parse(source)))
+
+
+# ---- What is kept
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """The file where the source of a module `x` is kept."""
+    monkeypatch.setattr(own.sys, 'dont_write_bytecode', False)
+    monkeypatch.setattr(own.importlib.util, 'cache_from_source', lambda path: str(tmp_path / 'minify.pyc'))
+    return tmp_path / 'x.min'
+
+
+SOURCE = textwrap.dedent('''
+    def f():
+        name = 1    # one
+        return name
+''').encode()
+SMALL = b'\ndef f():\n e=1\n return e\n'
+
+
+def test_it_is_made_once(kept, monkeypatch):
+    assert own.smallest('x', SOURCE) == SMALL and kept.read_bytes().endswith(SMALL)
+    assert list(kept.parent.iterdir()) == [kept]
+    monkeypatch.delattr(own, 'shorten_locals')
+    assert own.smallest('x', SOURCE) == SMALL
+
+
+@pytest.mark.parametrize('content', [b'', b'nonsense', b'x' * 100])
+def test_what_does_not_fit_is_made_anew(kept, content):
+    kept.write_bytes(content)
+    assert own.smallest('x', SOURCE) == SMALL and kept.read_bytes().endswith(SMALL)
+    assert own.smallest('x', SOURCE.replace(b'1', b'2')) == SMALL.replace(b'1', b'2')
+
+
+def test_nothing_can_be_kept(kept, monkeypatch):
+    kept.mkdir()        # in the way
+    assert own.smallest('x', SOURCE) == SMALL
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_nothing_shall_be_kept(kept, monkeypatch):
+    monkeypatch.setattr(own.sys, 'dont_write_bytecode', True)
+    assert own.smallest('x', SOURCE) == SMALL and not kept.exists()
