@@ -57,7 +57,10 @@ class Context(mitogen.core.Context):
         """Send `msg` and return the Receiver of the reply. Any thread.
 
         :param persist: more than one reply may come.
+        :raises ValueError: the number of the context or of the handle is none of 32 bits.
         """
+        if (self.context_id | (msg.handle or 0)) >> 32:
+            raise ValueError('no message can go to context %s, handle %s' % (self.context_id, msg.handle))
         # The reply can overtake us, so the handle exists before the message goes.
         receiver = Receiver(self.router, persist=persist, respondent=self)
         msg.reply_to = receiver.handle

@@ -2,6 +2,7 @@
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 import support
 
@@ -13,12 +14,15 @@ hypothesis.settings.load_profile('unhurried')
 FOLDERS_WITH_CHILDREN = {support.checkout() / 'tests' / name for name in ('live', 'hosts', 'payload')}
 
 
-@pytest.hookimpl(tryfirst=True)     # xdist reads the markers in the same hook
-def pytest_collection_modifyitems(items):
+class FileByFile(LoadFileScheduling):
     """With several workers: a file to each, and all of hosts to one, as its accounts and servers exist but once."""
-    for item in items:
-        folder = item.path.parent
-        item.add_marker(pytest.mark.xdist_group(folder.name if folder.name == 'hosts' else str(item.path)))
+
+    def _split_scope(self, nodeid):
+        return 'tests/hosts' if nodeid.startswith('tests/hosts/') else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return FileByFile(config, log)
 
 
 @pytest.fixture(autouse=True)
