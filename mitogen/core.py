@@ -695,10 +695,8 @@ POLLIN, POLLOUT = 1, 4      # the same for poll and epoll, on every system
 
 
 class Broker(Seed):
-    """The one thread of a process that waits for descriptors, and owns all that belongs to routing.
-
-    Signals: `shutdown` when the end begins, `exit` when the thread is about to return.
-    """
+    """The one thread of a process that waits for descriptors, and owns all that belongs to routing. Signals: `shutdown`
+    when the end begins, `exit` when the thread is about to return."""
 
     grown_in = 'mitogen.broker'
 
@@ -735,16 +733,17 @@ class Broker(Seed):
         with self._lock:
             if self._closed:
                 raise Error('the broker is shut down')
-            self._deferred.append((fn, args, kwargs))
-            if len(self._deferred) == 1:    # inside the lock, or the descriptor might be closed by now
+            # First, or Ctrl-C after the other would leave work of which the broker never hears.
+            if not self._deferred:
                 self._waker.wake()
+            self._deferred.append((fn, args, kwargs))
 
     def start_receive(self, stream: 'Any') -> None:
         """Call ``stream.on_receive(broker)`` whenever its receive side can be read. Any thread."""
         self.defer(self._watch, stream.receive_side, 0, stream)
 
     def _start_transmit(self, stream: 'Any') -> None:
-        # Not written at once: what the same turn of the loop has for this stream goes out in one piece.
+        # Not written at once: what one turn of the loop has for a stream goes out in one piece.
         self._outgoing.append(stream)
 
     def _watch(self, side: 'Optional[Side]', which: int, stream: 'Any') -> None:

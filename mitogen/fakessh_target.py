@@ -134,10 +134,14 @@ class Guard:
 
 
 class Started:
-    """A command that runs, its guard, and our ends of its descriptors: `stdin`, and `outputs` by name."""
+    """A command that runs, its guard, and our ends of its descriptors: `stdin`, and `outputs` by name.
 
-    def __init__(self, popen: 'Any', stdin: int, outputs: 'Dict[str, int]', has_terminal: bool) -> None:
-        self.popen, self.stdin, self.outputs, self.has_terminal = popen, stdin, outputs, has_terminal
+    :ivar terminal: our end of its terminal, or None. Held until the command has ended: with the last of our ends the
+        terminal hangs up, which would kill a command that has closed its streams and is about to exit.
+    """
+
+    def __init__(self, popen: 'Any', stdin: int, outputs: 'Dict[str, int]', terminal: 'Optional[Side]') -> None:
+        self.popen, self.stdin, self.outputs, self.terminal = popen, stdin, outputs, terminal
         self.guard = Guard(popen.pid)
 
 
@@ -166,7 +170,7 @@ def start(program: str, argv: 'List[Any]', home: str, environment: 'Dict[str, st
     finally:
         for fd in set(theirs):
             os.close(fd)
-    return Started(popen, ours[0], dict(zip(('stdout', 'stderr'), ours[1:])), tty is not None)
+    return Started(popen, ours[0], dict(zip(('stdout', 'stderr'), ours[1:])), Side(os.dup(tty.master)) if tty else None)
 
 
 # ---- its life --------------------------------------------------------------------------------------
@@ -197,7 +201,7 @@ class Command(mitogen.flow.Exchange):
     def begin(self, msg: Message, handles: 'Dict[str, int]') -> None:
         """Answer the request, then let the streams run: so the answer is the first that the other end hears."""
         self.peer_control = handles['control']
-        sink_kind = TerminalSink if self._started.has_terminal else mitogen.flow.Sink
+        sink_kind = TerminalSink if self._started.terminal else mitogen.flow.Sink
         stdin = self.add_sink('stdin', sink_kind(self, 'stdin', Side(self._started.stdin)))
         # Should nobody be there any more, it is refused on its way, and that we hear of: it is what reply_to is for.
         msg.reply((stdin, self.control), reply_to=self.control)
@@ -215,11 +219,12 @@ class Command(mitogen.flow.Exchange):
 
     def _on_end(self) -> None:
         self._status = self._popen.returncode
-        if self._started.has_terminal:
+        if self._started.terminal:
             # Whatever else has the terminal open would keep it from ending. Of pipes that is a feature: as with sshd,
             # who has started something in the background waits for its output.
             for source in self.sources.values():
                 source.finish()
+            self._started.terminal.close()
         self.progress()
 
     def progress(self) -> None:

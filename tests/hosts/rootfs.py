@@ -21,10 +21,12 @@ PYTHONS = {'bullseye': '3.9', 'bookworm': '3.11', 'trixie': '3.13', 'sid': '3.14
 BOOTABLE, BUSYBOX = 'bookworm-systemd', 'busybox'
 
 # A change of what is in them changes this, so that old ones are not taken for new.
-EDITION = '1'
+EDITION = '2'
 
-PACKAGES = {BOOTABLE: 'python3,systemd-sysv,dbus,libpam-systemd'}
 UNPACKED = 'python3,dash,coreutils,libc-bin,base-files'
+# In one of them also what copies files at the other end of fakessh.
+PACKAGES = {BOOTABLE: 'python3,systemd-sysv,dbus,libpam-systemd',
+            'bookworm': UNPACKED + ',tar,rsync,openssh-client,openssh-sftp-server'}
 
 # `guest` is an account that containers have and this machine does not.
 USERS = 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\nguest:x:1234:1234::/:/bin/sh\n'
@@ -55,7 +57,7 @@ def copy_of(name, target):
 
 
 def _build_debian(name, root):
-    variant, packages = ('minbase', PACKAGES[name]) if name in PACKAGES else ('extract', UNPACKED)
+    variant, packages = 'minbase' if name == BOOTABLE else 'extract', PACKAGES.get(name, UNPACKED)
     done = lab.run([
         lab.program('mmdebstrap'), '--quiet', '--mode=root', '--variant=' + variant, '--include=' + packages,
         '--aptopt=Acquire::Check-Valid-Until "false"',      # a mirror, or a clock, may lag behind

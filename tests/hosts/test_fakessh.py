@@ -44,6 +44,36 @@ def test_rsync_to_root_behind_an_account(router, chain, site, tmp_path):
     assert copy.stat().st_uid == 0
 
 
+@pytest.fixture
+def container(router, chain, docker):
+    """A context in a container, behind root behind an account."""
+    return router.docker(via=chain[1], **docker.options(docker.running))
+
+
+@pytest.mark.parametrize('there, back', [
+    ('rsync -a {site}/ web:{far}', 'rsync -a web:{far}/ {back}'),
+    ('scp -Orpq {site} web:{far}', 'scp -Orpq web:{far} {back}'),
+    ('scp -srpq {site} web:{far}', 'scp -srpq web:{far} {back}'),
+    ('tar -C {site} -c . | ssh web "mkdir {far} && tar -C {far} -x"',
+     'mkdir {back}; ssh web tar -C {far} -c . | tar -C {back} -x'),
+], ids=['rsync', 'scp', 'scp by sftp', 'tar'])
+def test_to_a_container_behind_sudo_behind_ssh(router, container, site, tmp_path, there, back):
+    """There and back again, and nothing of it comes to lie on this machine meanwhile."""
+    names = {'site': site, 'back': tmp_path / 'back', 'far': '/tmp/site-of-%s' % tmp_path.name}
+    for command in there, back:
+        assert mitogen.fakessh.run(container, router, ['sh', '-c', command.format(**names)]) == 0
+        assert not os.path.exists(names['far'])
+    assert subprocess.call(['diff', '-r', str(site), str(names['back'])]) == 0
+
+
+def test_a_command_in_a_container(router, container, tmp_path):
+    data = bytes(range(256)) * 1000
+    (tmp_path / 'in').write_bytes(data)
+    script = 'ssh -T web "cat; exit 7" <"$0/in" >"$0/out"'
+    assert mitogen.fakessh.run(container, router, ['sh', '-c', script, str(tmp_path)]) == 7
+    assert (tmp_path / 'out').read_bytes() == data
+
+
 def test_rsync_from_one_context_to_another(router, chain, ssh, site):
     """`mtgkey` fetches what only root, in another account's tree of contexts, may read."""
     lab.program('rsync')

@@ -33,8 +33,8 @@ for _ in range(64):
 
 
 @pytest.fixture(autouse=True)
-def temporary_folder(monkeypatch):
-    """Where private folders are made; its path is short enough for sockets. After each test there is none."""
+def temporary_folder(tmp_path, monkeypatch):
+    """Where private folders are made; its path, unlike that of tmp_path, is short enough for sockets. None is left."""
     with tempfile.TemporaryDirectory() as name:
         monkeypatch.setattr('tempfile.tempdir', name)
         folder = pathlib.Path(name)
@@ -160,8 +160,8 @@ def test_terminals(shell, options, expected):
 
 
 def test_a_terminal_hears_the_end_of_input(shell):
-    status, out, _ = shell('printf "no newline" | ssh -tt host "stty -echo; echo ready; cat"')
-    assert status == 0
+    status, out, err = shell('printf "no newline" | ssh -tt host "stty -echo; echo ready; cat"')
+    assert (status, err) == (0, '')
     assert b'no newline' in out
 
 
