@@ -147,6 +147,7 @@ print(time.monotonic() - began)
 '''
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize('delay', [0, 50])
 def test_the_slow_network_takes_its_time(delay, slow_network, python):
     slow = slow_network(delay)

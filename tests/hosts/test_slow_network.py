@@ -18,6 +18,7 @@ def seconds(network, keys, python):
     return {what: min(run[what] for run in runs) for what in runs[0]}
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_round_trips(slow_network, accounts, keys, python):
     near = seconds(slow_network(0), keys, python)
