@@ -20,8 +20,10 @@ import sys
 import tempfile
 import time
 
-import mitogen.fakessh
-import mitogen.utils
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import mitogen.fakessh  # noqa: E402
+import mitogen.utils  # noqa: E402
 
 CONFIGURATION = '''\
 Port {port}

@@ -14,8 +14,10 @@ import sys
 import tempfile
 import time
 
-import mitogen.method
-import mitogen.utils
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import mitogen.method  # noqa: E402
+import mitogen.utils  # noqa: E402
 
 
 def make_package(folder, depth=4, modules=120):

@@ -16,9 +16,11 @@ import sys
 import tempfile
 import time
 
-import mitogen.core
-import mitogen.service
-import mitogen.utils
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import mitogen.core  # noqa: E402
+import mitogen.service  # noqa: E402
+import mitogen.utils  # noqa: E402
 
 
 @mitogen.core.takes_econtext

@@ -14,8 +14,10 @@ import sys
 import tempfile
 import time
 
-import mitogen.fanout
-import mitogen.utils
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import mitogen.fanout  # noqa: E402
+import mitogen.utils  # noqa: E402
 
 sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'tests'))
 

@@ -15,6 +15,7 @@ import subprocess
 import termios
 import threading
 
+import mitogen.boot.process
 import mitogen.core
 import mitogen.flow
 import mitogen.service
@@ -34,10 +35,8 @@ for second in 1 2 3; do sleep 1; kill -0 "-$1" || exit; done
 kill -KILL "-$1"
 '''
 
-#: Bytes that a pipe to or from a command holds, where the system lets us say: fewer turns of command and broker for
-#: each megabyte. An account may have 64 MiB of such pipes.
+#: Bytes that a pipe to or from a command holds, where the system lets us say.
 PIPE_SIZE = 256 << 10
-F_SETPIPE_SZ = 1031     # of fcntl, which has the name since Python 3.10
 
 #: Where systems keep the program that serves sftp: Debian, Red Hat, Arch and Alpine, SUSE, FreeBSD and macOS, ports.
 SFTP_SERVERS = ('/usr/lib/openssh/sftp-server', '/usr/libexec/openssh/sftp-server', '/usr/lib/ssh/sftp-server',
@@ -100,15 +99,6 @@ class Terminal:
         fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
 
 
-def open_pipe() -> 'Tuple[int, int]':
-    reader, writer = os.pipe()
-    try:
-        fcntl.fcntl(writer, F_SETPIPE_SZ, PIPE_SIZE)
-    except OSError:
-        pass        # another system, or an account with too many of them: then it is smaller
-    return reader, writer
-
-
 class Guard:
     """Ends a process group when it is told to, or when this process is gone. Any thread."""
 
@@ -157,7 +147,7 @@ def start(program: str, argv: 'List[Any]', home: str, environment: 'Dict[str, st
         theirs = [tty.slave] * 3
         ours = [tty.master, os.dup(tty.master)]
     else:
-        pipes = [open_pipe() for _ in range(3)]
+        pipes = [mitogen.boot.process.open_pipe(PIPE_SIZE) for _ in range(3)]
         theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
         ours = [pipes[0][1], pipes[1][0], pipes[2][0]]
     try:

@@ -31,7 +31,7 @@ print(sys.prefix == getattr(sys, 'base_prefix', sys.prefix))
 """
 
 
-def wait_for(condition, timeout=10, what=''):
+def wait_for(condition, timeout=30, what=''):
     """Return the first true value of `condition()`, asked again and again for `timeout` seconds.
 
     :raises AssertionError: it never became true; `what` says what was waited for.

@@ -12,9 +12,11 @@ import subprocess
 import termios
 import threading
 
+import mitogen.core
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Sequence
+    from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 #: Programs that translate their messages shall not: the dialogue reads them. Unlike LC_ALL these leave the
 #: character set of the target's own programs alone.
@@ -24,6 +26,9 @@ UNTRANSLATED = {'LANGUAGE': 'C', 'LC_MESSAGES': 'C'}
 #: Held from the first pipe of a new child until our ends of all its pipes are Sides: a fork in another thread would
 #: have copies, of which nobody knows that they are to be closed.
 starting = threading.Lock()
+
+
+F_SETPIPE_SZ = 1031     # of fcntl, which has the name since Python 3.10
 
 
 class Process:
@@ -94,6 +99,21 @@ class _Terminal:
         fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
 
 
+def open_pipe(size: int) -> 'Tuple[int, int]':
+    """Return (reader, writer) of a pipe that holds `size` bytes, where the system lets us say; 0: as many as usual.
+
+    Between two busy processes each megabyte then takes fewer turns. An account may have 64 MiB of such pipes; Linux
+    gives it small ones after that.
+    """
+    reader, writer = os.pipe()
+    try:
+        if size:
+            fcntl.fcntl(writer, F_SETPIPE_SZ, size)
+    except OSError:
+        pass        # another system, or an account with too many of them: then it is smaller
+    return reader, writer
+
+
 def start(argv: 'Sequence[str]', terminal: bool = False, environment: 'Optional[Dict[str, str]]' = None) -> Child:
     """Start a program. Any thread.
 
@@ -105,8 +125,8 @@ def start(argv: 'Sequence[str]', terminal: bool = False, environment: 'Optional[
     opened: 'List[int]' = []
     tty = None
     try:
-        for _ in range(3):
-            opened += os.pipe()
+        for size in mitogen.core.CHUNK_SIZE, mitogen.core.CHUNK_SIZE, 0:
+            opened += open_pipe(size)
         if terminal:
             tty = _Terminal()
             opened += tty.master, tty.slave
