@@ -120,7 +120,8 @@ class Lxd:
         return lab.run([self.program, *arguments], **options).stdout
 
     def _populate(self):
-        lab.run([self._lxd, 'waitready', '--timeout=40'])
+        if lab.run([self._lxd, 'waitready', '--timeout=40'], check=False).returncode:
+            lab.unavailable('lxd does not start here')
         lab.run([self._lxd, 'init', '--preseed'], input=LXD_PRESEED)
         (self._folder / 'metadata.yaml').write_text(LXD_METADATA % lab.run(['uname', '-m']).stdout.strip())
         metadata, image = self._folder / 'metadata.tar', self._folder / 'image.tar'
@@ -305,7 +306,10 @@ class Namespaces:
         """Start a process; return its number, as text."""
         command = [lab.program('unshare'), *self.options_of_unshare, 'sh', '-c', OWN_ROOT, 'sh', self._root]
         daemon = lab.Daemon(command, self._folder / (name + '.log'))
-        daemon.wait_for_text('up')
+        try:
+            daemon.wait_for_text('up')
+        except AssertionError as exc:
+            lab.unavailable('no namespaces here: %s' % exc)
         leader, = support.descendants(daemon.pid)
         self._daemons[str(leader)] = daemon
         return str(leader)

@@ -29,6 +29,7 @@ def test_round_trips(slow_network, accounts, keys, python):
     assert trips['connect by stdin'] - trips['ssh'] <= 2.1
     assert round(trips['call']) == 1
     assert round(trips['first call']) == 1
-    # 500 KB do not fit the first windows of TCP, but the child runs the first modules while the last are under way.
+    # 500 KB do not fit the first windows of TCP, but the child runs the first modules while the last are under way. How
+    # much that hides is a question of how long it runs: two round trips are left on a slow Python, three on a fast one.
     assert far['django requests'] == 1
-    assert round(trips['django']) <= 2
+    assert round(trips['django']) <= 3

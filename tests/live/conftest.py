@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 import support
+import targets
 
 
 @pytest.fixture
@@ -53,6 +54,14 @@ def asked(router, monkeypatch):
         answer(child_id, fullname, wanted)
     monkeypatch.setattr(router.responder, 'answer', listening)
     return names
+
+
+@pytest.fixture
+def older(oldest):
+    """The same, if that is older than what runs the tests."""
+    if tuple(oldest.call(targets.python_version)) >= sys.version_info[:2]:
+        pytest.skip('no older Python on this machine')
+    return oldest
 
 
 @pytest.fixture

@@ -289,7 +289,7 @@ def started_command(tmp_path, more=''):
 
 
 def gone(pid):
-    support.wait_for(lambda: not support.is_running(pid), 10, 'end of the remote command')
+    support.wait_for(lambda: not support.is_running(pid), 30, 'end of the remote command')
 
 
 @pytest.mark.parametrize('more', ['', 'trap : TERM HUP PIPE;'], ids=['obedient', 'stubborn'])

@@ -151,8 +151,8 @@ def test_modules_of_the_standard_library_are_not_asked_for(warm, asked):
     assert asked == []
 
 
-def test_a_standard_module_that_an_old_python_lacks_is_refused_at_once(oldest, asked):
-    name, text = why_not(oldest, 'dataclasses')
+def test_a_standard_module_that_an_old_python_lacks_is_refused_at_once(older, asked):
+    name, text = why_not(older, 'dataclasses')
     assert name == 'ModuleNotFoundError'
     assert 'standard library' in text
     assert set(asked) <= {'dataclasses'}

@@ -53,8 +53,8 @@ def test_django_works_there(bare):
     assert bare.call(targets_imports.django_query).startswith('SELECT')
 
 
-def test_an_old_python_refuses_a_package_that_is_too_new_for_it(oldest):
+def test_an_old_python_refuses_a_package_that_is_too_new_for_it(older):
     # And says why, rather than hang or crash.
-    error = oldest.call(targets_imports.why_not, 'django.db.models')
+    error = older.call(targets_imports.why_not, 'django.db.models')
     assert error is not None
-    assert oldest.call(targets.echo, 1) == 1
+    assert older.call(targets.echo, 1) == 1
