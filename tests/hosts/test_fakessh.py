@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import uuid
 
 import pytest
 
@@ -59,7 +60,7 @@ def container(router, chain, docker):
 ], ids=['rsync', 'scp', 'scp by sftp', 'tar'])
 def test_to_a_container_behind_sudo_behind_ssh(router, container, site, tmp_path, there, back):
     """There and back again, and nothing of it comes to lie on this machine meanwhile."""
-    names = {'site': site, 'back': tmp_path / 'back', 'far': '/tmp/site-of-%s' % tmp_path.name}
+    names = {'site': site, 'back': tmp_path / 'back', 'far': '/tmp/site-%s' % uuid.uuid4().hex}
     for command in there, back:
         assert mitogen.fakessh.run(container, router, ['sh', '-c', command.format(**names)]) == 0
         assert not os.path.exists(names['far'])
