@@ -34,7 +34,7 @@ class Timers:
     """Functions to be called at their times, in that order."""
 
     def __init__(self) -> None:
-        self._heap: 'List[Tuple[float, int, Timer]]' = []
+        self.heap: 'List[Tuple[float, int, Timer]]' = []
         self._count = itertools.count()
 
     def schedule(self, when: float, fn: 'Callable[[], Any]') -> Timer:
@@ -44,19 +44,19 @@ class Timers:
         :returns: what cancels it.
         """
         timer = Timer(fn)
-        heapq.heappush(self._heap, (when, next(self._count), timer))
+        heapq.heappush(self.heap, (when, next(self._count), timer))
         return timer
 
     def wait(self, now: float) -> 'Optional[float]':
         """Seconds until the next is due; None: there is none."""
-        while self._heap and self._heap[0][2].fn is None:
-            heapq.heappop(self._heap)
-        return max(0.0, self._heap[0][0] - now) if self._heap else None
+        while self.heap and self.heap[0][2].fn is None:
+            heapq.heappop(self.heap)
+        return max(0.0, self.heap[0][0] - now) if self.heap else None
 
     def due(self, now: float) -> 'Iterator[Callable[[], Any]]':
         """Take out, and yield, the functions whose time has come."""
-        while self._heap and self._heap[0][0] <= now:
-            fn = heapq.heappop(self._heap)[2].fn
+        while self.heap and self.heap[0][0] <= now:
+            fn = heapq.heappop(self.heap)[2].fn
             if fn is not None:
                 yield fn
 
@@ -157,11 +157,16 @@ class Broker(mitogen.core.Broker):
         _prepare(self)
         mitogen.core.Broker.__init__(self)
 
+    def assert_on_thread(self) -> None:
+        """Raise RuntimeError when the caller does not run on the broker thread."""
+        if not self.on_thread():
+            raise RuntimeError('not on the broker thread')
+
     def defer_sync(self, fn: 'Callable[[], Any]') -> 'Any':
         """Run `fn` on the broker thread and return, or raise, what it does. Any thread."""
         if self.on_thread():
             return fn()
-        done = mitogen.core.Latch()
+        done = mitogen.core.Latch(self)
 
         def run() -> None:
             try:
@@ -190,11 +195,6 @@ class Broker(mitogen.core.Broker):
     def _linger(self) -> bool:
         return self.keep_alive() and time.monotonic() < (self._deadline or 0)
 
-    def _wait(self) -> 'Optional[float]':
-        now = time.monotonic()
-        waits = [self.timers.wait(now), self._deadline and max(0.0, self._deadline - now)]
-        return min((wait for wait in waits if wait is not None), default=None)
-
     def _interest(self, fd: int, reader: 'Any', writer: 'Any') -> None:
         if self._poller is not None:
             self._poller.watch(fd, reader is not None, writer is not None)
@@ -206,10 +206,16 @@ class Broker(mitogen.core.Broker):
                 self._interest(fd, *pair)
         return self._poller.poll(timeout)
 
-    def _turn(self) -> None:
-        mitogen.core.Broker._turn(self)
-        for fn in self.timers.due(time.monotonic()):
-            self._guard(None, lambda broker, fn=fn: fn())
+    def _turn(self, timeout: 'Optional[float]' = None) -> None:
+        if self.timers.heap or self._deadline is not None:
+            now = time.monotonic()
+            waits = timeout, self.timers.wait(now), self._deadline and max(0.0, self._deadline - now)
+            timeout = min((seconds for seconds in waits if seconds is not None), default=None)
+        mitogen.core.Broker._turn(self, timeout)
+        if self.timers.heap:
+            for fn in self.timers.due(time.monotonic()):
+                self._guard(None, lambda broker, fn=fn: fn())
+            self._settle()
 
     def _end(self) -> None:
         mitogen.core.Broker._end(self)

@@ -67,7 +67,7 @@ class CallChain:
 
     def _message(self, fn: 'Any', args: 'Any', kwargs: 'Any') -> Message:
         module, path = fn if isinstance(fn, tuple) else function_name(fn)
-        data = mitogen.core.encode((self.chain_id, module, path), (args, Kwargs(kwargs)))
+        data = mitogen.core.encode((self.chain_id, module, path), (args, Kwargs(kwargs) if kwargs else kwargs))
         self.context.router.bring_code(self.context, module, fn)
         before = getattr(fn, 'mitogen_before_call', None)
         if before is not None:      # what must be done here, with our authority, for it to work there
@@ -95,6 +95,8 @@ class CallChain:
         """
         receiver = self.call_async(fn, *args, **kwargs)
         try:
-            return receiver.get().unpickle()
-        finally:
+            msg = receiver.get()
+        except BaseException:
             receiver.close()        # Ctrl-C must not leave it behind
+            raise
+        return msg.unpickle()

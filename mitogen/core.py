@@ -68,30 +68,20 @@ GET_RESOURCE = 111      # a data file inside a package (importlib.resources)
 
 #: In `reply_to`: the message carries no value, only the reason why none will come.
 IS_DEAD = 999
-
-#: Handles below this number are the fixed ones.
-FIRST_FREE_HANDLE = 1000
-
+FIRST_FREE_HANDLE = 1000    # those below are the fixed ones
 #: Bytes taken from a descriptor at once. Twice a pipe's capacity on Linux, so one read empties it.
 CHUNK_SIZE = 131072
-
 #: Largest message that a router carries. Every hop holds it whole in memory; larger transfers come in pieces.
 MAX_MESSAGE_SIZE = 128 << 20
-
 #: Seconds that an import waits for the parent, which answers in milliseconds: by then the network is frozen.
 MODULE_TIMEOUT = 60.0
-
 #: Seconds that user code may go on once its parent is gone or has asked for the end.
 EXIT_GRACE = 3.0
-
 #: Longest line of standard output that is kept together on its way to the log.
 MAX_LINE = 65536
-
 #: Failed pipelined chains that a child remembers: a master that forgets to reset them must not fill it.
 MAX_FAILED_CHAINS = 10000
-
 TOO_LARGE = 'message of %d bytes is too large, the limit is %d'
-
 #: What a closed sender leaves behind, and the only loss that ends an iteration without an error.
 CLOSED = 'closed by the other end'
 
@@ -126,12 +116,8 @@ class TimeoutError(Error):
 
 
 class CallError(Error):
-    """Code in another context raised an exception. Nothing of the exception's own class comes over.
-
-    :ivar type_name: qualified name of the exception's type, such as ``ValueError`` or ``myapp.TooBad``.
-    :ivar message: its text.
-    :ivar remote_traceback: the traceback as text, as the other interpreter printed it; may be empty.
-    """
+    """Code in another context raised an exception, whose qualified name, such as ``myapp.TooBad``, is `type_name`,
+    whose text is `message` and whose traceback, as the other interpreter printed it, is `remote_traceback`."""
 
     def __init__(self, type_name: str, message: str = '', remote_traceback: str = '') -> None:
         Error.__init__(self, type_name + (': ' + message if message else '')
@@ -241,8 +227,7 @@ class _Pickler(pickle.Pickler):
 
 class _Maker:
     """Builds the values of VALUE_TYPES on arrival, in the unpickler's hands while untrusted instructions run. Each time
-    a new one, without anything that is shared: BUILD on a function or a class would let a child rewrite us.
-    """
+    a new one, without anything that is shared: BUILD on a function or a class would let a child rewrite us."""
     __slots__ = ('router',)
 
     def __init__(self, router: 'Any') -> None:
@@ -264,7 +249,7 @@ class _Maker:
 
 
 class _Unpickler(pickle.Unpickler):
-    router: 'Any' = None
+    router = None   # type: Any
 
     def find_class(self, module: str, name: str) -> 'Any':
         if (module, name) not in (('mitogen.core', '_value'), ('builtins', 'bytearray')):
@@ -273,10 +258,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def encode(*values: 'Any') -> bytes:
-    """Pickle each value, one behind the other, so that a bad later one leaves the earlier ones readable.
-
-    :raises TypeError: one may not travel; the text names its type and the way out.
-    """
+    """Pickle each value, one behind the other, so that a bad later one leaves the earlier ones readable. TypeError:
+    one may not travel; the text names its type and the way out."""
     out = BytesIO()
     pickler = _Pickler(out, 4)
     try:
@@ -312,14 +295,11 @@ MAGIC = 0x4D54
 class Message:
     """Data on its way to a handle of a context.
 
-    :ivar dst_id: id of the context it is for.
-    :ivar src_id: id of the context that sent it; None until a router has taken it.
-    :ivar auth_id: id of the context on whose authority it acts; usually equal to `src_id`.
-    :ivar handle: mailbox inside the destination.
+    :ivar dst_id: id of the context it is for; `handle`: the mailbox there.
+    :ivar src_id: id of the context that sent it, None until a router has taken it; `auth_id`: of the one on whose
+        authority it acts, usually the same.
     :ivar reply_to: mailbox inside the source where an answer is awaited, or 0; or IS_DEAD.
-    :ivar data: bytes; with `pickled` a value.
-    :ivar router: the router that delivered it.
-    :ivar receiver: the receiver that `mitogen.select.Select` took it from.
+    :ivar router: the router that delivered it; `receiver`: what `mitogen.select.Select` took it from.
     """
 
     __slots__ = ('dst_id', 'src_id', 'auth_id', 'handle', 'reply_to', 'data', 'router', 'receiver', 'stream')
@@ -328,9 +308,7 @@ class Message:
                  handle: int = 0, reply_to: int = 0, data: bytes = b'') -> None:
         self.dst_id, self.src_id, self.auth_id = dst_id, src_id, auth_id
         self.handle, self.reply_to, self.data = handle, reply_to, data
-        self.router: 'Any' = None
-        self.receiver: 'Any' = None
-        self.stream: 'Any' = None       # what it arrived on
+        self.router = self.receiver = self.stream = None    # type: Any     # the last is what it arrived on
 
     @classmethod
     def pickled(cls, obj: 'Any', **kw: 'Any') -> 'Message':
@@ -356,12 +334,8 @@ class Message:
         return HEADER.pack(MAGIC, self.dst_id, self.src_id, self.auth_id, self.handle, self.reply_to, len(self.data))
 
     def reply(self, obj: 'Any', router: 'Any' = None, **kw: 'Any') -> None:
-        """Send `obj` (a value or a Message) where the sender of this message awaits it, if it does.
-
-        Any thread. Nothing happens when no reply was asked for.
-
-        :raises TypeError: `obj` may not travel.
-        """
+        """Send `obj` (a value or a Message) where the sender of this message awaits it, if it does; raise TypeError
+        when it may not travel. Any thread."""
         if self.reply_to and not self.is_dead:
             msg = obj if isinstance(obj, Message) else Message.pickled(obj)
             msg.dst_id, msg.handle = self.src_id or 0, self.reply_to
@@ -372,10 +346,8 @@ class Message:
     def unpickle(self, throw: bool = True, throw_dead: bool = True) -> 'Any':
         """Return the value inside.
 
-        :param throw: raise a CallError that arrives as the value, rather than return it.
-        :param throw_dead: raise ChannelError when this is a dead message, rather than return None.
-        :raises CallError: the other end's code raised.
-        :raises ChannelError: the other end is gone, or refused; the text is its reason.
+        :raises CallError: the other end's code raised. With `throw` false it is returned.
+        :raises ChannelError: the other end is gone, or refused; the text is its reason. With `throw_dead` false: None.
         :raises StreamError: the data is no acceptable value.
         """
         if self.is_dead:
@@ -402,10 +374,7 @@ class Framer:
         self._need = HEADER.size
 
     def receive(self, data: bytes) -> 'List[Message]':
-        """Return the messages that `data` completes.
-
-        :raises StreamError: this is not our protocol, or the message is larger than anyone may send.
-        """
+        """Return the messages that `data` completes; raise StreamError when they are not ours, or too large."""
         self._parts.append(data)
         self._have += len(data)
         if self._have < self._need:
@@ -434,12 +403,9 @@ class Framer:
 class Module:
     """One module as it travels.
 
-    :ivar fullname: dotted name.
     :ivar path: the file's name in the master, for tracebacks; it exists there only.
-    :ivar source: zlib-compressed source; None when there is no such module.
+    :ivar source: compressed by zlib; None when there is no such module, and then `reason` tells a person why.
     :ivar submodules: names directly below a package, and '*' if there may be more; None for a plain module.
-    :ivar package: value of `__package__`.
-    :ivar reason: why there is no source, as a person would say it.
     """
     __slots__ = ('fullname', 'path', 'source', 'submodules', 'package', 'reason')
 
@@ -450,11 +416,9 @@ class Module:
 
 
 class ModuleTable:
-    """Whether a name shall be imported from here, asked from the parent, or is known not to exist.
-
-    What the interpreter has is its own and found before anyone looks here: the standard library, installed packages.
-    So is what such a package lacks: one version must not be completed with modules of another.
-    """
+    """Whether a name shall be imported from here, asked from the parent, or is known not to exist. What the interpreter
+    has is its own and found before anyone looks here: the standard library, installed packages. So is what such a
+    package lacks: one version must not be completed with modules of another."""
 
     def __init__(self) -> None:
         self.modules: 'Dict[str, Module]' = {}
@@ -462,10 +426,8 @@ class ModuleTable:
         self._stdlib: 'Any' = getattr(sys, 'stdlib_module_names', ())
 
     def exists(self, fullname: str, parent_path: 'Any') -> 'Optional[bool]':
-        """True: it is here. False: there is none, or it is not ours to provide. None: ask.
-
-        :param parent_path: `__path__` of the package that contains it, None for a top-level name.
-        """
+        """True: it is here. False: there is none, or it is not ours to provide. None: ask. `parent_path`: `__path__` of
+        the package that contains it, None for a top-level name."""
         if type(parent_path) is list and parent_path:
             return False    # a package installed here. Ours have an empty path, that of a namespace is no list.
         if fullname in self.modules:
@@ -498,11 +460,9 @@ except ImportError:         # Python 3.6, and interpreters without the C half
 # ---- 6: small things -------------------------------------------------------------------------------
 
 class Seed:
-    """An object of a leaf, which becomes its namesake of ring 1 when something is asked of it that only that has.
-
-    The object stays the same, because handlers, streams and user code hold it; its class changes. `grown_in` is the
-    module of that class, and of a function ``grow(seed)``. In a master all of them are grown from the start.
-    """
+    """An object of a leaf, which becomes its namesake of ring 1 when something is asked of it that only that has. Its
+    class changes; the object stays the same, because handlers, streams and user code hold it. `grown_in` is the module
+    of that class, and of a function ``grow(seed)``. In a master all of them are grown from the start."""
 
     grown_in = ''
 
@@ -519,7 +479,6 @@ class Seed:
 
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
-
 #: In a child: its router. What the library itself has to say there goes to the master without the logging module.
 child_router: 'Any' = None
 
@@ -606,8 +565,7 @@ def io_op(fn: 'Function', *args: 'Any') -> 'Tuple[Any, bool]':
 class Side:
     """Owns one descriptor of a stream."""
 
-    #: Numbers of all open descriptors of the process, so that a forked child can close what is not its own.
-    all_open: 'Set[int]' = set()
+    all_open: 'Set[int]' = set()    # of the process, so that a forked child can close what is not its own
 
     def __init__(self, fd: int) -> None:
         self.fd: 'Optional[int]' = fd
@@ -641,14 +599,15 @@ _END = object()
 class Latch:
     """A queue between threads: first in, first out; put() wakes one waiter, Ctrl-C interrupts a wait. Any thread.
 
-    :ivar notify: function that is called with the latch after each put() and close(), on the thread that does it.
-    """
+    :param broker: by which the values come. A thread that waits here may do its work meanwhile.
+    :ivar notify: called with the latch after each put() and close(), on the thread that does it."""
 
     closed = False
     notify: 'Optional[Callable[[Any], None]]' = None
 
-    def __init__(self) -> None:
+    def __init__(self, broker: 'Optional[Broker]' = None) -> None:
         self._queue: 'Any' = SimpleQueue()
+        self._broker = broker
 
     def put(self, obj: 'Any' = None) -> None:
         """Add a value and wake one waiter; raise LatchError when closed."""
@@ -658,15 +617,17 @@ class Latch:
         (self.notify or id)(self)       # read once: another thread may take it away behind a test
 
     def get(self, timeout: 'Optional[float]' = None, block: bool = True) -> 'Any':
-        """Take the oldest value.
+        """Take the oldest value; wait for it `timeout` seconds (None: for ever), or not at all when `block` is false.
 
-        :param timeout: seconds to wait; None: for ever.
-        :param block: False: do not wait.
         :raises TimeoutError: there was none in time.
         :raises LatchError: the latch is closed, and empty.
         """
+        timeout = timeout and min(max(timeout, 0), threading.TIMEOUT_MAX)
         try:
-            item = self._queue.get(block, timeout and min(max(timeout, 0), threading.TIMEOUT_MAX))
+            if self._broker and block and self._queue.empty():
+                item = self._broker.wait_for(self._queue, timeout)
+            else:
+                item = self._queue.get(block, timeout)
         except Empty:
             raise TimeoutError('nothing arrived') from None
         if item is _END:
@@ -692,11 +653,19 @@ class Latch:
 # ---- 8: broker -------------------------------------------------------------------------------------
 
 POLLIN, POLLOUT = 1, 4      # the same for poll and epoll, on every system
+#: Seconds after which the broker's own thread takes back the work that nobody does any more.
+NAP = 0.01
+#: Seconds of a short wait: the next will be short too, and is spent awake.
+BRISK = 0.0003
 
 
 class Broker(Seed):
-    """The one thread of a process that waits for descriptors, and owns all that belongs to routing. Signals: `shutdown`
-    when the end begins, `exit` when the thread is about to return."""
+    """Waits for descriptors, and owns all that belongs to routing. Signals: `shutdown`, `exit` when all has ended.
+
+    It has a thread of its own. But a thread that waits for an answer does the broker's work meanwhile if it finds that
+    free: so the answer needs no switch between threads, which takes longer than all else. "The broker thread" is
+    whichever does the work, one at a time. The own thread rests while others come back for it again and again.
+    """
 
     grown_in = 'mitogen.broker'
 
@@ -704,37 +673,38 @@ class Broker(Seed):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._deferred: 'List[Any]' = []            # under the lock, as is the next
+        self._deferred: 'List[Any]' = []            # under the lock, as are the next
         self._closed = False
+        self._brisk = self._interruptible = False
+        self._driver = -1                           # id of the thread that does the work; 0: none
+        self._waiting: 'Dict[Any, int]' = {}        # queue that others wait in -> the thread
+        self._drives = 0                            # how often one of them took the work
+        self._dozing = False                        # the own thread sleeps until it is called
+        self._held: 'Optional[Function]' = None     # see hold()
+        self._call: 'Any' = SimpleQueue()           # what wakes it
         self._poll: 'Any' = None                    # what waits for the descriptors, if it still fits
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
         self._outgoing: 'List[Any]' = []            # streams with something new to send
-        self._ident = 0
         self._waker = _Waker(self)
         self._thread = threading.Thread(target=self._broker_main, name='mitogen.broker', daemon=True)
         self._thread.start()
 
     def on_thread(self) -> bool:
         """Whether the caller runs on the broker thread."""
-        return threading.get_ident() == self._ident
-
-    def assert_on_thread(self) -> None:
-        if not self.on_thread():
-            raise RuntimeError('not on the broker thread')
+        return threading.get_ident() == self._driver
 
     def defer(self, fn: 'Function', *args: 'Any', **kwargs: 'Any') -> None:
-        """Run ``fn(*args, **kwargs)`` on the broker thread; at once when called there. Any thread.
-
-        :raises Error: the broker has ended. If this does not raise, the function will run.
-        """
-        if self.on_thread():
+        """Run ``fn(*args, **kwargs)`` on the broker thread; at once when called there. Any thread. Raise Error when the
+        broker has ended. If this does not raise, the function will run."""
+        if threading.get_ident() == self._driver:
             fn(*args, **kwargs)
             return
         with self._lock:
             if self._closed:
                 raise Error('the broker is shut down')
-            # First, or Ctrl-C after the other would leave work of which the broker never hears.
-            if not self._deferred:
+            # First, or Ctrl-C after the other would leave work of which the broker never hears. When nobody is at work,
+            # the first thing that the next one does is to look.
+            if self._driver and not self._deferred:
                 self._waker.wake()
             self._deferred.append((fn, args, kwargs))
 
@@ -743,8 +713,7 @@ class Broker(Seed):
         self.defer(self._watch, stream.receive_side, 0, stream)
 
     def _start_transmit(self, stream: 'Any') -> None:
-        # Not written at once: what one turn of the loop has for a stream goes out in one piece.
-        self._outgoing.append(stream)
+        self._outgoing.append(stream)   # not written at once: what one turn has for a stream goes out in one piece
 
     def _watch(self, side: 'Optional[Side]', which: int, stream: 'Any') -> None:
         """Have `stream` called (None: no more) when its side can be read (`which` 0) or written (1)."""
@@ -782,25 +751,88 @@ class Broker(Seed):
             self.stopping = True
             fire(self, 'shutdown')
 
-    def _streams(self) -> 'List[Any]':
-        return list(dict.fromkeys(stream for pair in self._watched.values() for stream in pair if stream))
-
     def _linger(self) -> bool:
         """Whether the end has to wait for somebody."""
         return False
 
     def _broker_main(self) -> None:
-        self._ident = threading.get_ident()
+        self._driver = threading.get_ident()
         try:
             while not self.stopping or self._linger():
+                self._settle()
                 self._turn()
+                waiting = list(self._waiting)
+                if len(waiting) == 1 and not waiting[0].empty() and not self.stopping:
+                    self._rest()        # only one has waited, and has what it waits for: let it work for itself
         except BaseException:       # a bug of ours: nobody may be left waiting for it
             log(ERROR, 'broker failed')
         self._end()
 
-    def _wait(self) -> 'Optional[float]':
-        """Seconds until something is due; None: nothing is."""
-        return None
+    def _rest(self) -> None:
+        """Leave the work to others, until it is the own thread's again: nobody has come for it, or one who did has left
+        while another waits."""
+        nap: 'Optional[float]' = NAP
+        self._driver = 0
+        while True:
+            drives = self._drives
+            try:
+                urgent = self._call.get(True, nap)
+            except Empty:
+                urgent = self.stopping
+            with self._lock:
+                idle = drives == self._drives
+                if not self._driver and (urgent or idle and nap):
+                    self._driver = threading.get_ident()
+                    return
+                # One who drives for long will call when he leaves.
+                self._dozing = idle and self._driver > 0
+                nap = None if self._dozing else NAP
+
+    def _leave(self) -> None:
+        """Let others do the work."""
+        with self._lock:
+            self._driver = 0
+            if self._dozing or self._waiting or self.stopping:
+                self._dozing = False
+                self._call.put(self._waiting or self.stopping)
+
+    def wait_for(self, queue: 'Any', timeout: 'Optional[float]') -> 'Any':
+        """Return ``queue.get(True, timeout)``, and do the broker's work meanwhile if nobody else does. Any thread."""
+        me = threading.get_ident()
+        if me == self._driver:
+            raise Error('the broker thread cannot wait')
+        end = None if timeout is None else time.monotonic() + timeout
+        try:
+            with self._lock:
+                if self._driver or self.stopping:
+                    self._waiting[queue] = me
+                else:
+                    self._driver = me
+                    self._drives += 1
+            if me == self._driver:
+                self._settle()
+                while queue.empty() and not self.stopping and not self._held and timeout != 0:
+                    self._turn(timeout)
+                    timeout = end and max(0, end - time.monotonic())
+                self._leave()
+                self.let_go()
+            return queue.get(True, timeout)
+        finally:
+            self._interruptible = False
+            self._waiting.pop(queue, None)
+            if me == self._driver:
+                self._leave()
+
+    def hold(self, fn: 'Function') -> bool:
+        """Ctrl-C has hit this thread. If it does the broker's work, have ``fn()`` called after that and return True."""
+        self._held = fn if self.on_thread() and not self._interruptible else None
+        return self._held is not None
+
+    def let_go(self) -> None:
+        """Call what is held, if it is."""
+        fn, self._held = self._held, None
+        if fn:
+            fn()
 
     def _ready(self, timeout: 'Optional[float]') -> 'Sequence[Tuple[int, int]]':
         """Wait for descriptors; return (descriptor, events). By poll(), which is right for the handful of a leaf."""
@@ -810,18 +842,35 @@ class Broker(Seed):
                 self._poll.register(fd, POLLIN * bool(reader) | POLLOUT * bool(writer))
         return self._poll.poll(timeout and timeout * 1000 + 1)      # type: ignore[no-any-return]
 
-    def _turn(self) -> None:
-        """Go round the loop once: send what is new, wait, serve the descriptors that are ready."""
-        self._flush()
-        for fd, events in self._ready(self._wait()):
+    def _turn(self, timeout: 'Optional[float]' = None) -> None:
+        """Go round the loop once: wait, and serve the descriptors that are ready."""
+        events: 'Sequence[Tuple[int, int]]' = ()
+        start = time.monotonic()
+        self._interruptible = True
+        timeout = 0 if self._held else timeout
+        # While answers come fast, stay awake: to fall asleep and be woken takes longer than many a call.
+        while self._brisk and not events and time.monotonic() - start < BRISK:
+            events = self._ready(0)
+            os.sched_yield()
+        events = events or self._ready(timeout)
+        self._interruptible = False
+        self._brisk = time.monotonic() - start < BRISK
+        for fd, event in events:
             # An error or a hang-up counts as both: the read or write that follows will find out. Looked up again
             # each time, as an earlier event of this round may have closed the descriptor.
-            stream = events & ~POLLOUT and self._watched.get(fd, (None,))[0]
+            stream = event & ~POLLOUT and self._watched.get(fd, (None,))[0]
             if stream:
                 self._guard(stream, stream.on_receive)
-            stream = events & ~POLLIN and self._watched.get(fd, (None, None))[1]
+            stream = event & ~POLLIN and self._watched.get(fd, (None, None))[1]
             if stream:
                 self._guard(stream, stream.on_transmit)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Do what other threads have asked for, and send what is new."""
+        if self._deferred:
+            self.run_deferred()
+        self._flush()
 
     def _flush(self) -> None:
         while self._outgoing:
@@ -844,12 +893,14 @@ class Broker(Seed):
         with self._lock:
             work, self._deferred = self._deferred, []
         for fn, args, kwargs in work:
-            self._guard(None, lambda broker: fn(*args, **kwargs))   # noqa: B023    (it runs at once)
+            try:
+                fn(*args, **kwargs)
+            except Exception:
+                log(ERROR, 'broker: error in %r', fn)
 
     def _end(self) -> None:
-        for stream in self._streams():
-            if stream is not self._waker:
-                self._guard(stream, stream.on_disconnect)
+        for stream in {stream for pair in self._watched.values() for stream in pair} - {None, self._waker}:
+            self._guard(stream, stream.on_disconnect)
         with self._lock:
             self._closed = True     # from here on defer() raises, and what it took before runs now
         self.run_deferred()
@@ -860,11 +911,8 @@ class Broker(Seed):
 # ---- 9: streams ------------------------------------------------------------------------------------
 
 class BasicStream:
-    """Something with descriptors that the broker watches. All methods: broker thread. Signal: `disconnect`.
-
-    The broker calls ``on_receive(broker)`` when the receive side can be read, ``on_transmit(broker)`` when the transmit
-    side can be written, each as far as it was asked to watch them.
-    """
+    """Something with descriptors that the broker watches: it calls ``on_receive(broker)`` when the receive side can be
+    read, ``on_transmit(broker)`` when the other can be written. All methods: broker thread. Signal: `disconnect`."""
 
     receive_side: 'Optional[Side]' = None
     transmit_side: 'Optional[Side]' = None
@@ -890,31 +938,26 @@ class _Waker(BasicStream):
         broker._watch(self.receive_side, 0, self)
 
     def wake(self) -> None:
-        # One byte at a time is on its way, so there is always room.
+        # All that are on their way are read at once, and a second is rare, so there is always room.
         self.transmit_side.write((b'\0',))      # type: ignore[union-attr]
 
     def on_receive(self, broker: Broker) -> None:
-        self.receive_side.read(1)               # type: ignore[union-attr]
-        broker.run_deferred()
+        self.receive_side.read()                # type: ignore[union-attr]
+        broker.run_deferred()       # whoever woke us has the lock until there is something
 
 
 class Stream(BasicStream):
-    """Messages to and from a parent or a child, and everyone behind it. Broker thread.
+    """Messages to and from a parent or a child, whose id is `remote_id`, and everyone behind it. Broker thread."""
 
-    :ivar remote_id: id of the context at the other end.
-    :ivar reason: once disconnected: why.
-    """
-
-    #: Buffers in one system call; Linux takes 1024.
-    MAX_BUFFERS = 512
-
-    reason = ''
+    MAX_BUFFERS = 512   # in one system call; Linux takes 1024
+    reason = ''         # why it was disconnected
 
     def __init__(self, router: 'Router', remote_id: int, name: str, reader: int, writer: int) -> None:
         self.router, self.remote_id, self.name = router, remote_id, name
         self.receive_side, self.transmit_side = Side(reader), Side(writer)
         self._framer = Framer(router.max_message_size)
         self._unsent: 'Deque[Any]' = deque()
+        self._blocked = False       # whether the broker tells when more can be written
 
     def on_receive(self, broker: Broker) -> None:
         data = self.receive_side.read()         # type: ignore[union-attr]
@@ -941,27 +984,23 @@ class Stream(BasicStream):
         self.router.broker._start_transmit(self)
 
     def on_transmit(self, broker: Broker) -> None:
+        side: 'Any' = self.transmit_side
         wait = False
-        while self._unsent and not wait and self.is_open():
+        while self._unsent and side.fd is not None and not wait:
             try:
-                buffers = [self._unsent[i] for i in range(min(len(self._unsent), self.MAX_BUFFERS))]
-                sent = self.transmit_side.write(buffers)        # type: ignore[union-attr]
+                sent = side.write(list(itertools.islice(self._unsent, self.MAX_BUFFERS)))
                 if sent is None:
                     self._unsent.clear()    # gone; the reading side will hear its last words, and find out
-                else:
-                    self._forget(sent)
+                while sent:
+                    first = self._unsent.popleft()
+                    if len(first) > sent:       # not copied, whatever remains
+                        self._unsent.appendleft(memoryview(first)[sent:])
+                    sent = max(0, sent - len(first))
             except BlockingIOError:
                 wait = True
-        broker._watch(self.transmit_side, 1, self if wait else None)
-
-    def _forget(self, sent: int) -> None:
-        """Drop `sent` bytes from the queue, without copying what remains."""
-        while sent:
-            first = self._unsent.popleft()
-            if len(first) > sent:
-                self._unsent.appendleft(memoryview(first)[sent:])
-                return
-            sent -= len(first)
+        if wait is not self._blocked:
+            self._blocked = wait
+            broker._watch(side, 1, self if wait else None)
 
     def on_disconnect(self, broker: Broker) -> None:
         if self.is_open():
@@ -985,9 +1024,7 @@ class Router(Seed):
 
     This is a leaf's: all it knows is its parent. `mitogen.parent.Router` has children, and routes between them.
 
-    :param broker: whose thread the router lives on.
-    :ivar context_id: id of the context that it belongs to.
-    :ivar parent_ids: ids of the parent, its parent and so on; empty in a master.
+    :param context_id: id of the context that it belongs to; `parent_ids`: those of its parent, the parent's, and so on.
     :ivar unidirectional: contexts below may talk only with those above, not with each other.
     """
 
@@ -1018,11 +1055,7 @@ class Router(Seed):
 
     def context_by_id(self, context_id: int, via_id: 'Optional[int]' = None, create: bool = True,
                       name: 'Optional[str]' = None) -> 'Optional[Context]':
-        """Return the Context with that id. Any thread.
-
-        :param via_id: id of its parent, when the context is created.
-        :param create: False: return None when it is not known.
-        """
+        """Return the Context with that id, created (with `via_id` as its parent's) or not if it is new. Any thread."""
         context = self._contexts.get(context_id)
         if context is None and create:
             context = self.context_class(self, context_id, name)
@@ -1040,16 +1073,13 @@ class Router(Seed):
     def add_handler(self, fn: 'Callable[[Message], Any]', handle: 'Optional[int]' = None, persist: bool = True,
                     policy: 'Optional[Callable[[Message, Any], Any]]' = None, respondent: 'Optional[Context]' = None,
                     overwrite: bool = False) -> int:
-        """Have ``fn(msg)`` called, on the broker thread, for each message to a handle. Any thread.
+        """Have ``fn(msg)`` called, on the broker thread, for each message to a handle; return its number. Any thread.
 
         :param handle: its number; None: choose one.
         :param persist: False: remove the handler after one message.
         :param policy: ``policy(msg, stream)`` false: the message is refused. `stream` is None for one from here.
-        :param respondent: the context from which messages are expected. Others cannot send to the handle, and when
-            that context is lost `fn` gets a dead message that says why.
-        :param overwrite: replace an older handler.
-        :returns: the handle's number.
-        :raises Error: there is one already.
+        :param respondent: who alone may send to it, and when that context is lost `fn` gets a dead message: why.
+        :raises Error: there is one already, and `overwrite` is false.
         """
         with self._lock:
             handle = next(self._handles) if handle is None else handle
@@ -1070,17 +1100,19 @@ class Router(Seed):
     # messages
 
     def route(self, msg: Message) -> None:
-        """Send a message, to this context or another. Any thread; the order of one thread's messages is kept.
-
-        :raises Error: the broker has ended.
-        """
+        """Send a message, to this context or another; raise Error when the broker has ended. Any thread; the order of
+        one thread's messages is kept."""
         if msg.src_id is None:
             msg.src_id = self.context_id
         if msg.auth_id is None:
             msg.auth_id = self.context_id
-        self.broker.defer(self._async_route, msg, None)
+        self.broker.defer(self._forward, msg, None)
 
-    def _async_route(self, msg: Message, stream: 'Optional[Stream]') -> None:
+    def _async_route(self, msg: Message, stream: 'Stream') -> None:
+        """Take a message that came over `stream`."""
+        self._forward(msg, stream)
+
+    def _forward(self, msg: Message, stream: 'Optional[Stream]') -> None:
         """Move a message on; `stream` is what it came from."""
         if len(msg.data) > self.max_message_size:
             reason = TOO_LARGE % (len(msg.data), self.max_message_size)
@@ -1107,7 +1139,7 @@ class Router(Seed):
             dead = Message.dead(reason, dst_id=msg.src_id, handle=msg.reply_to)
             # In the name of the one that was asked: nobody beside the way to it could do that, so who waits can tell.
             dead.src_id, dead.auth_id = msg.dst_id, self.context_id
-            self._async_route(dead, None)
+            self._forward(dead, None)
         else:
             log(DEBUG, 'dropped %r: %s', msg, reason)
 
@@ -1118,7 +1150,8 @@ class Router(Seed):
             self._refuse(msg, 'context %d does not listen to handle %d' % (self.context_id, msg.handle))
             return
         fn, persist, policy, respondent = handler
-        if policy and not policy(msg, stream) or not self._expected(msg, stream, respondent):
+        # A context must not answer in the name of another, nor refuse. What came over a stream is from behind it.
+        if policy and not policy(msg, stream) or respondent and stream and msg.src_id != respondent.context_id:
             self._refuse(msg, 'refused by policy')
             return
         if not persist:
@@ -1127,11 +1160,6 @@ class Router(Seed):
             except KeyError:        # its owner closed it a moment ago
                 return
         self._hand_to(fn, msg)
-
-    def _expected(self, msg: Message, stream: 'Optional[Stream]', respondent: 'Optional[Context]') -> bool:
-        """A context must not answer in the name of another, nor refuse."""
-        return stream is None or respondent is None or (
-            self.stream_by_id(respondent.context_id) is stream and msg.src_id == respondent.context_id)
 
     def _hand_to(self, fn: 'Function', msg: Message) -> None:
         try:
@@ -1183,11 +1211,8 @@ class Router(Seed):
 class Context(Seed):
     """Stands for an interpreter somewhere, this one included. Signal: `disconnect`.
 
-    Equal and hashable by router and id. Can be sent in messages. What calls functions comes with mitogen.parent.
-
-    :ivar context_id: number, unique in the tree.
-    :ivar name: for people; may be None.
-    :ivar via: the Context that started it, or None.
+    Equal and hashable by router and id, which is unique in the tree; the name is for people. Can be sent in messages.
+    What calls functions comes with mitogen.parent. `via` is the Context that started it, or None.
     """
 
     grown_in = 'mitogen.parent'
@@ -1219,11 +1244,8 @@ Router.context_class = Context
 
 
 class Receiver:
-    """Messages to one handle of this context, for threads to wait on.
+    """Messages to one handle of this context, for threads to wait on. Parameters as in Router.add_handler().
 
-    :param handle: its number; None: choose one.
-    :param persist: False: one message only.
-    :param respondent: as in Router.add_handler().
     :ivar notify: function that is called with the receiver after each arrival, on the broker thread, and after close().
     """
 
@@ -1233,7 +1255,7 @@ class Receiver:
                  respondent: 'Optional[Context]' = None, policy: 'Optional[Function]' = None,
                  overwrite: bool = False) -> None:
         self.router = router
-        self._latch = Latch()
+        self._latch = Latch(router.broker)
         self.handle = router.add_handler(self._on_receive, handle, persist, policy, respondent, overwrite)
 
     def _on_receive(self, msg: Message) -> None:
@@ -1248,14 +1270,10 @@ class Receiver:
         return Sender(self.router.myself(), self.handle)
 
     def get(self, timeout: 'Optional[float]' = None, block: bool = True, throw_dead: bool = True) -> Message:
-        """Wait for the next message.
+        """Wait for the next message, as Latch.get() does.
 
-        :param timeout: seconds; None: for ever.
-        :param block: False: do not wait.
-        :param throw_dead: False: return a dead message rather than raise.
-        :raises TimeoutError: nothing came in time.
-        :raises ChannelError: the other end is gone, closed or refused; the text says why.
-        :raises LatchError: this receiver was closed.
+        :raises ChannelError: the other end is gone, closed or refused; the text says why. With `throw_dead` false the
+            dead message is returned.
         """
         msg: Message = self._latch.get(timeout, block)
         if msg.is_dead and throw_dead:
@@ -1318,18 +1336,15 @@ class Channel(Sender, Receiver):
 # ---- 12: importer ----------------------------------------------------------------------------------
 
 class Importer(Seed):
-    """Gives the import system what the interpreter does not have itself, from the parent.
-
-    It stands last among the finders, so what is installed here wins. Any thread but the broker's may import;
-    one request for each module goes to the parent, however many threads want it.
-    """
+    """Gives the import system what the interpreter does not have itself, from the parent. It stands last among the
+    finders, so what is installed here wins. Any thread but the broker's; one request for each module."""
 
     grown_in = 'mitogen.modules.loader'
 
     def __init__(self, router: Router) -> None:
         self.table = ModuleTable()
         self.router = router
-        self._lock, self._main_lock = threading.Lock(), threading.RLock()
+        self._lock = threading.Lock()
         self._waiting: 'Dict[str, List[Callable[[Module], None]]]' = {}     # under the lock, and the table's growth
         router.add_handler(self._on_load_module, LOAD_MODULE, policy=has_parent_authority)
         # After a fork another router's importer stands there, with a broker that is no more.
@@ -1338,10 +1353,8 @@ class Importer(Seed):
     # fetching
 
     def ask(self, fullname: str, then: 'Callable[[Module], None]', wanted: str = '') -> None:
-        """Call ``then(module)`` once it is known whether there is such a module; at once when it already is.
-
-        :param wanted: the module below it that this is about, so that one answer can bring all that it needs.
-        """
+        """Call ``then(module)`` once it is known whether there is such a module; at once when it already is. It may
+        be about a module below, `wanted`: so one answer can bring all that is needed."""
         with self._lock:
             module = self.table.modules.get(fullname)
             first = fullname not in self._waiting
@@ -1355,7 +1368,7 @@ class Importer(Seed):
 
     def fetch(self, fullname: str, wanted: str = '') -> Module:
         """Wait for a module from the parent; raise ImportError, with the reason, when none comes."""
-        latch = Latch()
+        latch = Latch(self.router.broker)
         try:
             if self.router.broker.on_thread():
                 raise Error('the broker thread cannot wait')
@@ -1411,18 +1424,6 @@ class Importer(Seed):
         if record.source is None:
             raise ImportError(record.reason or 'no module %s' % fullname)
         return record
-
-    def main_module(self) -> 'ModuleType':
-        """Return the master's main script as module, executed without its main part."""
-        with self._main_lock:
-            module = sys.modules['__main__']
-            if not isinstance(getattr(module, '__loader__', None), Importer):
-                record = self.record('__main__')
-                module = type(sys)('__main__')
-                module.__file__, module.__loader__, module.__package__ = 'master:' + record.path, self, record.package
-                sys.modules['__main__'] = module
-                self.exec_module(module)
-            return module
 
 
 def _import_target(fullname: str) -> str:
@@ -1540,7 +1541,7 @@ class Dispatcher:
 
     def _on_interrupt(self, *args: 'Any') -> None:
         """Ctrl-C ends the call that runs, once. Between two it hits nobody, or a message just taken would be lost."""
-        if self._running:
+        if self._running and not self._econtext.broker.hold(self._on_interrupt):
             self._running = False
             raise KeyboardInterrupt
 
@@ -1618,10 +1619,8 @@ class ExternalContext(Seed):
         listen(self.broker, 'shutdown', self._end_soon)
 
     def main(self, *link: int) -> None:
-        """Live. Returns when the parent is lost or has asked for the end. Main thread.
-
-        :param link: descriptors that the parent writes to and reads; default: standard input and output.
-        """
+        """Live until the parent is lost or has asked for the end. Main thread. `link`: descriptors that the parent
+        writes to and reads, if not standard input and output."""
         global child_router
         child_router = self.router
         self._connect(*(link or (os.dup(0), os.dup(1))))

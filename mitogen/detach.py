@@ -46,10 +46,10 @@ class Router(mitogen.parent.Router):
         stream.on_disconnect(self.broker)
         self.cut_off(reason)
 
-    def _async_route(self, msg: Message, stream: 'Any') -> None:
+    def _forward(self, msg: Message, stream: 'Any') -> None:
         if msg.handle == ALLOCATE_ID and not msg.dst_id:
             msg.dst_id = self.context_id
-        mitogen.parent.Router._async_route(self, msg, stream)
+        mitogen.parent.Router._forward(self, msg, stream)
 
     def _on_id_request(self, msg: Message) -> None:
         """Give ids to ourselves, to a child, or to a child by our own request."""

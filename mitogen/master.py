@@ -8,6 +8,7 @@ import atexit
 import logging
 import os
 import threading
+from _signal import SIGINT, getsignal, signal  # type: ignore  # signal.py makes enums of what these take and return
 from types import TracebackType
 from typing import Any
 
@@ -36,6 +37,21 @@ class Broker(mitogen.broker.Broker):
         if install_watcher:
             atexit.register(self._at_exit)
             mitogen.core.listen(self, 'exit', lambda: atexit.unregister(self._at_exit))
+
+    def wait_for(self, queue: Any, timeout: float | None) -> Any:
+        handler = getsignal(SIGINT)
+        if not callable(handler) or threading.current_thread() is not threading.main_thread():
+            return mitogen.broker.Broker.wait_for(self, queue, timeout)
+
+        def on_interrupt(*args: Any) -> None:
+            if not self.hold(lambda: handler(*args)):
+                handler(*args)
+        signal(SIGINT, on_interrupt)
+        try:
+            return mitogen.broker.Broker.wait_for(self, queue, timeout)
+        finally:
+            signal(SIGINT, handler)
+            self.let_go()
 
     def _at_exit(self) -> None:
         self.shutdown()

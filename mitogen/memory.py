@@ -45,6 +45,9 @@ class MemoryBroker(mitogen.broker.Broker):
         if not self._closed:
             self._work.append(lambda: fn(*args, **kwargs))
 
+    def wait_for(self, queue: Any, timeout: float | None) -> Any:
+        return queue.get(True, timeout)
+
     def defer_sync(self, fn: Callable[[], Any]) -> Any:
         if self._running:
             return fn()

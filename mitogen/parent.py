@@ -19,7 +19,7 @@ from mitogen.core import ADD_ROUTE, ALLOCATE_ID, DEL_ROUTE, Kwargs, Latch, Messa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, List, Optional, Set, Tuple
+    from typing import Any, FrozenSet, Iterable, List, Optional, Tuple
 
 #: Ids that a parent asks from the master at once. A tree that grows sideways asks once for each so many children.
 IDS_AT_ONCE = 16
@@ -32,7 +32,7 @@ class Context(mitogen.core.Context):
     """An interpreter that can be called; see mitogen.core.Context."""
 
     _chain: 'Optional[CallChain]' = None
-    _brought: 'Optional[Set[str]]' = None
+    _brought: 'FrozenSet[str]' = frozenset()
 
     @property
     def default_call_chain(self) -> CallChain:
@@ -99,11 +99,10 @@ class Context(mitogen.core.Context):
 
     def lacks(self, module: str) -> bool:
         """Whether nobody has brought this context a module yet; from now on somebody has."""
-        if self._brought is None:
-            self._brought = set()
-        new = module not in self._brought
-        self._brought.add(module)
-        return new
+        if module in self._brought:
+            return False
+        self._brought |= {module}
+        return True
 
     def shutdown(self, wait: bool = False) -> None:
         """Ask the context to end, with its children.
@@ -173,7 +172,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self._forget([context_id], 'context %d is gone' % context_id)
 
     def _async_route(self, msg: Message, stream: 'Any') -> None:
-        why = stream is not None and self.routes.forgery(msg, stream)
+        why = self.routes.forgery(msg, stream)
         if why:
             # A refusal that was overtaken by the news that the context is gone has lost its way: no reason to alarm.
             level = mitogen.core.DEBUG if msg.is_dead else mitogen.core.WARNING
@@ -181,7 +180,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         else:
             if stream in self.routes.trusted and msg.auth_id == stream.remote_id:
                 msg.auth_id = self.context_id
-            mitogen.core.Router._async_route(self, msg, stream)
+            self._forward(msg, stream)
 
     def _egress(self, msg: Message, stream: 'Any') -> 'Tuple[Any, str]':
         return self.routes.egress(msg, stream, self.unidirectional)

@@ -56,9 +56,11 @@ class Routes:
 
         Source and authority must both be contexts that can only be reached over that very link.
         """
-        for what, claimed in (('authority', msg.auth_id), ('source', msg.src_id)):
-            if self._links.get(claimed, self.parent_link) is not link:      # type: ignore[arg-type]
-                return '%s %d cannot come from there' % (what, claimed)      # type: ignore[str-format]
+        links, above, source, authority = self._links, self.parent_link, msg.src_id or 0, msg.auth_id or 0
+        if links.get(authority, above) is not link:
+            return 'authority %d cannot come from there' % authority
+        if source != authority and links.get(source, above) is not link:
+            return 'source %d cannot come from there' % source
         return None
 
     def egress(self, msg: 'mitogen.core.Message', link: 'Link', unidirectional: bool = False) -> 'Tuple[Link, str]':
@@ -66,7 +68,7 @@ class Routes:
 
         :param unidirectional: children may talk with us and those above, not with each other.
         """
-        out = self.link_to(msg.dst_id)
+        out = self._links.get(msg.dst_id, self.parent_link)
         if out is None or out is link:
             return None, 'context %d is unknown or gone (says context %d)' % (msg.dst_id, self.context_id)
         if link is not None:

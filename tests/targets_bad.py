@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 
 import mitogen.core
 
@@ -71,7 +72,8 @@ def interrupt_when_idle(sender):
     main = threading.current_thread().ident
 
     def interrupt():
-        while sys._current_frames()[main].f_code is not mitogen.core.Latch.get.__code__:
+        while not any(frame.f_code is mitogen.core.Latch.get.__code__
+                      for frame, _ in traceback.walk_stack(sys._current_frames()[main])):
             time.sleep(0.001)
         for _ in range(100):
             os.kill(os.getpid(), signal.SIGINT)

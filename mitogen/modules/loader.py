@@ -1,29 +1,48 @@
 """
-The rest of the importer: what tracebacks, inspect and importlib.resources ask of a loader.
+The rest of the importer: the master's main script as a module, and what tracebacks, inspect and importlib.resources
+ask of a loader.
 
-Ring 1: fetched by a leaf when one of them does. Any thread but the broker's.
+Ring 1: comes along with the main script, and is else fetched by a leaf when something asks. It imports little itself,
+as many a leaf runs functions of the main script. Any thread but the broker's.
 """
 
-import importlib.util
+import sys
+import threading
 import zlib
 
 import mitogen.core
-from mitogen.modules.resources import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from types import ModuleType
+    from typing import Any
+
+_main_lock = threading.RLock()
 
 
 class Importer(mitogen.core.Importer):
     """See mitogen.core.Importer."""
+
+    def main_module(self) -> 'ModuleType':
+        """Return the master's main script as module, executed without its main part."""
+        with _main_lock:
+            module = sys.modules['__main__']
+            if not isinstance(getattr(module, '__loader__', None), mitogen.core.Importer):
+                record = self.record('__main__')
+                module = type(sys)('__main__')
+                module.__file__, module.__package__ = 'master:' + record.path, record.package
+                module.__loader__ = self
+                sys.modules['__main__'] = module
+                self.exec_module(module)
+            return module
 
     def get_source(self, fullname: str) -> str:
         """Return the source text of a module that the master serves.
 
         :raises ImportError: it serves none of that name.
         """
-        return importlib.util.decode_source(zlib.decompress(self.record(fullname).source or b''))
+        from importlib.util import decode_source  # late, as below
+        return decode_source(zlib.decompress(self.record(fullname).source or b''))
 
     def get_filename(self, fullname: str) -> str:
         return 'master:' + self.record(fullname).path
@@ -31,8 +50,9 @@ class Importer(mitogen.core.Importer):
     def is_package(self, fullname: str) -> bool:
         return self.record(fullname).submodules is not None
 
-    def get_resource_reader(self, fullname: str) -> 'Optional[Reader]':
+    def get_resource_reader(self, fullname: str) -> 'Any':
         """For importlib.resources."""
+        from mitogen.modules.resources import Reader
         return Reader(self.router, fullname) if self.is_package(fullname) else None
 
 

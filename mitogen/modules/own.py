@@ -1,25 +1,33 @@
 """
-Source of this library itself, as it is sent: minified, with short names inside functions, kept beside compiled files.
+Source of this library itself, as it is sent: minified, with short names where nobody else sees them, kept beside
+compiled files.
 
 Ring 2. Any thread. What is kept is made anew when the source, or what made it small, is another; as with compiled
 files, who can write there could as well write the source. Where nothing can be kept, each process makes it once.
 """
 
 import ast
+import collections
 import contextlib
+import functools
 import hashlib
 import importlib.util
+import io
 import os
 import pathlib
+import re
+import string
 import sys
 import tempfile
 import threading
+import tokenize
 from collections.abc import Iterator
 
 import mitogen.minify
 
 #: What tokens look like is decided by these; see _digest().
-MAKERS = [pathlib.Path(path) for path in (mitogen.minify.__file__, __file__)]
+CORE = pathlib.Path(mitogen.minify.__file__).with_name('core.py')
+MAKERS = [pathlib.Path(path) for path in (mitogen.minify.__file__, __file__, CORE)]
 
 #: Most frequent in source first: those are short in the compressed stream already.
 LETTERS = 'etaoinsrhldcumfpgwybvkxjqz'
@@ -30,6 +38,10 @@ LOOKERS = {'locals', 'vars', 'dir', 'eval'}
 #: What has a scope of its own, or, before Python 3.12, no true positions.
 INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp,
          ast.GeneratorExp, ast.JoinedStr)
+
+#: Private names, and those of them that are other modules', which are not ours to change.
+PRIVATE = re.compile(r'_[a-zA-Z][a-zA-Z_]+$')
+FOREIGN = {'_pickle', '_queue', '_signal', '_exit', '_getframe'}
 
 _parsing = threading.Lock()
 
@@ -43,7 +55,8 @@ def smallest(fullname: str, source: bytes) -> bytes:
             return kept[len(digest):]
     # One at a time: in CPython 3.11 parsing in two threads can fail ("AST constructor recursion depth mismatch").
     with _parsing:
-        small = shorten_locals(mitogen.minify.minimize_source(source.decode())).encode()
+        text = shorten_locals(mitogen.minify.minimize_source(source.decode()))
+        small = shorten_private(text, private_names()).encode()
     if not sys.dont_write_bytecode:
         with contextlib.suppress(OSError):
             _keep(path, digest + small)
@@ -70,6 +83,37 @@ def _keep(path: pathlib.Path, data: bytes) -> None:
     except OSError:
         os.unlink(name)
         raise
+
+
+@functools.lru_cache(1)
+def private_names() -> dict[str, str]:
+    """Short names for what is private in the core, most used first; the same for all modules, as some reach for those.
+
+    The price is paid in tracebacks from children: the line is that of the file, the function has its short name.
+    """
+    tokens = list(_tokens(mitogen.minify.minimize_source(CORE.read_text())))
+    strings = ' '.join(token.string for token in tokens if token.type == tokenize.STRING)
+    uses = collections.Counter(token.string for token in tokens if PRIVATE.match(token.string))
+    names = (name for name, _ in uses.most_common() if name not in strings and name not in FOREIGN)
+    return {name: '_' + letter for name, letter in zip(names, LETTERS + LETTERS.upper() + string.digits)}
+
+
+def shorten_private(source: str, names: dict[str, str]) -> str:
+    """Return `source` with other names.
+
+    >>> shorten_private('self._deferred=_text("_deferred")', {'_deferred': '_e'})
+    'self._e=_text("_deferred")'
+    """
+    lines = source.split('\n')
+    for token in reversed([token for token in _tokens(source) if token.type == tokenize.NAME]):
+        row, column = token.start
+        line = lines[row - 1]
+        lines[row - 1] = line[:column] + names.get(token.string, token.string) + line[token.end[1]:]
+    return '\n'.join(lines)
+
+
+def _tokens(source: str) -> Iterator[tokenize.TokenInfo]:
+    return tokenize.generate_tokens(io.StringIO(source).readline)
 
 
 def shorten_locals(source: str) -> str:

@@ -9,11 +9,14 @@ from mitogen.core import FORWARD_MODULE, GET_MODULE, LOAD_MODULE, Message, Modul
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Optional, Set
+    from typing import Any, Dict, Iterable, List, Optional, Set
 
 
 #: What a child has from its first bytes. It asks for them only to read their source.
 BORN_WITH = {'mitogen', 'mitogen.core'}
+
+#: What makes a module of the main script; it comes along with that.
+MAIN_LOADER = 'mitogen.modules.loader'
 
 
 def is_from_child(msg: Message, stream: 'Any') -> bool:
@@ -24,6 +27,12 @@ def is_from_child(msg: Message, stream: 'Any') -> bool:
 
 def message_of(module: Module) -> Message:
     return Message.pickled(tuple(getattr(module, field) for field in Module.__slots__), handle=LOAD_MODULE)
+
+
+def with_loader(names: 'Iterable[str]') -> 'List[str]':
+    """`names`, and what a child needs to make a module of the main script if that is one of them."""
+    names = list(names)
+    return names + [MAIN_LOADER] * ('__main__' in names)
 
 
 def top_of(module: Module) -> str:
@@ -92,7 +101,7 @@ class Relay:
         """Send modules that are here towards a context below. Any thread."""
         stream = self._router.stream_by_id(context_id)
         if stream is not None and stream is not self._router.parent_stream:
-            self.push_modules(context_id, stream, filter(None, map(self.lookup, names)))
+            self.push_modules(context_id, stream, filter(None, map(self.lookup, with_loader(names))))
 
     def push_modules(self, context_id: int, stream: 'Any', modules: 'Iterable[Module]') -> None:
         """Send modules to the next context on the way, and have it pass them on if it is not the last."""

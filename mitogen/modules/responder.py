@@ -23,7 +23,7 @@ from mitogen.core import GET_MODULE, GET_RESOURCE, Message, Module
 from mitogen.modules import finder, own, scan
 from mitogen.modules.finder import Finder, NotFound
 from mitogen.modules.main_guard import Refused
-from mitogen.modules.relay import BORN_WITH
+from mitogen.modules.relay import BORN_WITH, with_loader
 
 #: Bytes of compressed source that are kept. Django whole is 3 MB.
 MAX_CACHE = 64 << 20
@@ -254,7 +254,7 @@ class Responder(mitogen.modules.relay.Relay):
     def push(self, context_id: int, names: Iterable[str]) -> None:
         stream = self._router.stream_by_id(context_id)
         if stream is not None and (stream.needs_code or stream.remote_id != context_id):
-            modules = self.library.closure([*names, COMPANION], stream.modules_sent, lacking=False)
+            modules = self.library.closure([*with_loader(names), COMPANION], stream.modules_sent, lacking=False)
             self.push_modules(context_id, stream, modules)
 
     # answering

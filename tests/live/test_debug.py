@@ -99,7 +99,8 @@ def test_profiles_of_the_whole_tree(run, start):
     assert len(set(folders)) == 4
     assert all(map(is_private, folders))
     for folder in folders:
-        assert functions_in(folder / 'broker.pstats') >= {'_turn'}
+        # Either thread does the broker's work.
+        assert '_turn' in functions_in(folder / 'broker.pstats') | functions_in(folder / 'main.pstats')
     assert functions_in(folder_with(folders, 'connect') / 'main.pstats') >= {'local', 'fork'}
     assert sum('echo' in functions_in(folder / 'main.pstats') for folder in folders) == 3
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 
 import pytest
 
@@ -194,8 +195,8 @@ class handles_are_given_back:
 def interrupted(condition=lambda: True):
     """Ctrl-C for this process as soon as its main thread waits for a latch, and that is true."""
     def in_latch():
-        frame = sys._current_frames()[threading.main_thread().ident]
-        return frame.f_code is Latch.get.__code__ and condition()
+        stack = traceback.walk_stack(sys._current_frames()[threading.main_thread().ident])
+        return any(frame.f_code is Latch.get.__code__ for frame, _ in stack) and condition()
 
     def wait():
         support.wait_for(in_latch)

@@ -2,11 +2,14 @@
 
 import ast
 import pathlib
+import re
 import textwrap
 
 import pytest
 
 import mitogen
+import rings
+from mitogen.minify import minimize_source
 from mitogen.modules import own
 
 PACKAGE = pathlib.Path(mitogen.__file__).parent
@@ -60,8 +63,39 @@ def test_all_that_is_sent_keeps_its_lines_and_its_globals(path):
     source = path.read_bytes()
     small = ast.parse(own.smallest(path.name, source))
     def functions(tree):
-        return [(node.name, node.lineno) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        return [(own.private_names().get(node.name, node.name), node.lineno) for node in ast.walk(tree)
+                if isinstance(node, ast.FunctionDef)]
     assert set(functions(small)) <= set(functions(ast.parse(source)))
+
+
+# ---- Private names
+
+
+def sent_modules():
+    return [PACKAGE / name for name, ring in rings.RING.items() if ring < 2]
+
+
+def test_private_names_are_short_and_of_the_core():
+    names = own.private_names()
+    assert len(names) == len(set(names.values())) == 62
+    assert names['_deferred'].startswith('_') and len(names['_deferred']) == 2
+    assert not {'_pickle', '_exit', '_value', '_listeners'} & set(names)      # another's, or found by text
+
+
+def test_no_text_names_what_is_renamed():
+    """Neither getattr() nor an f-string of Python 3.11 would find it."""
+    for path in sent_modules():
+        nodes = list(ast.walk(ast.parse(minimize_source(path.read_text()))))
+        strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        words = {word for text in strings for word in re.findall(r'\w+', text)}
+        assert not words & set(own.private_names()), path
+        assert not any(isinstance(node, ast.JoinedStr) for node in nodes), path
+
+
+def test_no_module_has_a_name_like_the_short_ones():
+    short = set(own.private_names().values())
+    for path in sent_modules():
+        assert not short & set(re.findall(r'\w+', path.read_text())), path
 
 
 # ---- What is kept
