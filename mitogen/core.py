@@ -607,7 +607,7 @@ class Latch:
 
     def __init__(self, broker: 'Optional[Broker]' = None) -> None:
         self._queue: 'Any' = SimpleQueue()
-        self._broker = broker
+        self.broker = broker
 
     def put(self, obj: 'Any' = None) -> None:
         """Add a value and wake one waiter; raise LatchError when closed."""
@@ -624,8 +624,8 @@ class Latch:
         """
         timeout = timeout and min(max(timeout, 0), threading.TIMEOUT_MAX)
         try:
-            if self._broker and block and self._queue.empty():
-                item = self._broker.wait_for(self._queue, timeout)
+            if self.broker and block and self._queue.empty():
+                item = self.broker.wait_for(self._queue, timeout)
             else:
                 item = self._queue.get(block, timeout)
         except Empty:
@@ -669,20 +669,19 @@ class Broker(Seed):
 
     grown_in = 'mitogen.broker'
 
-    stopping = False
+    stopping = _closed = _brisk = False
+    _interruptible = False                          # the driver waits, see hold()
+    _held: 'Optional[Function]' = None
+    _poll: 'Any' = None                             # what waits for the descriptors, if it still fits
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._deferred: 'List[Any]' = []            # under the lock, as are the next
-        self._closed = False
-        self._brisk = self._interruptible = False
+        self._deferred: 'List[Any]' = []            # under the lock, as are the next, and whether we are closed
         self._driver = -1                           # id of the thread that does the work; 0: none
+        self._drives = 0                            # how often a thread that waits took it
         self._waiting: 'Dict[Any, int]' = {}        # queue that others wait in -> the thread
-        self._drives = 0                            # how often one of them took the work
         self._dozing = False                        # the own thread sleeps until it is called
-        self._held: 'Optional[Function]' = None     # see hold()
-        self._call: 'Any' = SimpleQueue()           # what wakes it
-        self._poll: 'Any' = None                    # what waits for the descriptors, if it still fits
+        self._call: 'Any' = SimpleQueue()           # what calls it
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
         self._outgoing: 'List[Any]' = []            # streams with something new to send
         self._waker = _Waker(self)
@@ -785,7 +784,7 @@ class Broker(Seed):
                     self._driver = threading.get_ident()
                     return
                 # One who drives for long will call when he leaves.
-                self._dozing = idle and self._driver > 0
+                self._dozing = idle and bool(self._driver)
                 nap = None if self._dozing else NAP
 
     def _leave(self) -> None:
@@ -801,7 +800,7 @@ class Broker(Seed):
         me = threading.get_ident()
         if me == self._driver:
             raise Error('the broker thread cannot wait')
-        end = None if timeout is None else time.monotonic() + timeout
+        end = timeout and time.monotonic() + timeout
         try:
             with self._lock:
                 if self._driver or self.stopping:
@@ -826,7 +825,7 @@ class Broker(Seed):
     def hold(self, fn: 'Function') -> bool:
         """Ctrl-C has hit this thread. If it does the broker's work, have ``fn()`` called after that and return True."""
         self._held = fn if self.on_thread() and not self._interruptible else None
-        return self._held is not None
+        return bool(self._held)
 
     def let_go(self) -> None:
         """Call what is held, if it is."""
@@ -1370,8 +1369,6 @@ class Importer(Seed):
         """Wait for a module from the parent; raise ImportError, with the reason, when none comes."""
         latch = Latch(self.router.broker)
         try:
-            if self.router.broker.on_thread():
-                raise Error('the broker thread cannot wait')
             self.ask(fullname, latch.put, wanted)
             return latch.get(MODULE_TIMEOUT)        # type: ignore[no-any-return]
         except Error as exc:

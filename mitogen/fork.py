@@ -117,6 +117,6 @@ def _put_right() -> None:
     sys.setprofile(None)            # it profiles the parent's thread
     signal.set_wakeup_fd(-1)        # that of an event loop: our signals would wake the parent's
     if 'logging' in sys.modules and sys.version_info < (3, 7):
-        sys.modules['logging']._lock = threading.RLock()    # type: ignore[attr-defined]    # newer ones do it themselves
+        setattr(sys.modules['logging'], '_' + 'lock', threading.RLock())    # newer ones do it themselves
     if 'ssl' in sys.modules:
         sys.modules['ssl'].RAND_add(os.urandom(32), 32.0)

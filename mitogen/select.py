@@ -32,8 +32,12 @@ class Event:
 
 
 def _is_closed(source: 'Any') -> bool:
-    latch: Latch = getattr(source, '_latch', getattr(source, '_ready', source))
-    return latch.closed
+    return _latch_of(source).closed
+
+
+def _latch_of(source: 'Any') -> Latch:
+    """What a source's waiters wait in."""
+    return source._latch if isinstance(source, Receiver) else source._ready if isinstance(source, Select) else source
 
 
 class Select:
@@ -96,6 +100,7 @@ class Select:
         if source.notify is not None:
             raise Error('%r is in a select already', source)
         self._sources[id(source)] = source
+        self._ready.broker = self._ready.broker or _latch_of(source).broker
         source.notify = self._arrived
         # Whatever came before notify was set is counted here; what came in between is counted twice, and get() knows.
         # Of one that is closed already, the end is all that will ever come.

@@ -16,12 +16,12 @@ import io
 import os
 import pathlib
 import re
-import string
 import sys
 import tempfile
 import threading
 import tokenize
 from collections.abc import Iterator
+from typing import Any
 
 import mitogen.minify
 
@@ -87,15 +87,17 @@ def _keep(path: pathlib.Path, data: bytes) -> None:
 
 @functools.lru_cache(1)
 def private_names() -> dict[str, str]:
-    """Short names for what is private in the core, most used first; the same for all modules, as some reach for those.
+    """Short names for private attributes in the core, most used first; the same in all modules, as some reach for them.
 
-    The price is paid in tracebacks from children: the line is that of the file, the function has its short name.
+    Functions and classes keep theirs, for tracebacks. A module that is sent must not reach for such an attribute of
+    anybody else's object: a test sees to it.
     """
     tokens = list(_tokens(mitogen.minify.minimize_source(CORE.read_text())))
-    strings = ' '.join(token.string for token in tokens if token.type == tokenize.STRING)
+    kept = {word for token in tokens if token.type == tokenize.STRING for word in re.findall(r'\w+', token.string)}
+    kept.update(name.string for word, name in zip(tokens, tokens[1:]) if word.string in ('def', 'class'))
     uses = collections.Counter(token.string for token in tokens if PRIVATE.match(token.string))
-    names = (name for name, _ in uses.most_common() if name not in strings and name not in FOREIGN)
-    return {name: '_' + letter for name, letter in zip(names, LETTERS + LETTERS.upper() + string.digits)}
+    names = (name for name, _ in uses.most_common() if name not in kept and name not in FOREIGN)
+    return {name: '_' + letter for name, letter in zip(names, LETTERS + LETTERS.upper())}
 
 
 def shorten_private(source: str, names: dict[str, str]) -> str:
@@ -119,24 +121,30 @@ def _tokens(source: str) -> Iterator[tokenize.TokenInfo]:
 def shorten_locals(source: str) -> str:
     """Return `source` with names of one letter for local variables, except where something else could see them.
 
-    Parameters keep their names, for whoever passes them by name, and so do variables that an inner scope reads.
+    Variables that an inner scope reads keep their names, and so do parameters, for whoever passes them by name, unless
+    the function is private and nobody here does.
 
     >>> shorten_locals('def f(value):\\n twice=value*2\\n return twice\\n')
     'def f(value):\\n e=value*2\\n return e\\n'
     """
     lines = [line.encode() for line in source.split('\n')]      # ast counts bytes of UTF-8
-    found = [rename for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-             for rename in _renames(node)]
+    nodes = list(ast.walk(ast.parse(source)))
+    keywords = {node.arg for node in nodes if isinstance(node, ast.keyword)}
+    found = [rename for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+             for rename in _renames(node, keywords)]
     for row, column, old, new in sorted(found, reverse=True):
         line = lines[row - 1]
         lines[row - 1] = line[:column] + new.encode() + line[column + len(old.encode()):]
     return b'\n'.join(lines).decode()
 
 
-def _renames(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int, int, str, str]]:
+def _renames(function: ast.FunctionDef | ast.AsyncFunctionDef,
+             keywords: set[str | None]) -> Iterator[tuple[int, int, str, str]]:
     """(line, column, old name, new name) of every place where a variable of a function is named."""
-    uses: dict[str, list[ast.Name]] = {}
-    fixed: set[str] = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
+    uses: dict[str, list[Any]] = {}
+    if PRIVATE.match(function.name):
+        uses = {node.arg: [node] for node in function.args.args if node.arg not in keywords and node.arg != 'self'}
+    fixed: set[str] = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)} - uses.keys()
     todo: list[tuple[ast.AST, bool]] = [(statement, False) for statement in function.body]
     while todo:
         node, inner = todo.pop()
@@ -151,7 +159,7 @@ def _renames(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple
         return
     letters = (letter for letter in LETTERS if letter not in uses and letter not in fixed)
     variables = [name for name, nodes in uses.items() if len(name) > 1 and name not in fixed
-                 and any(isinstance(node.ctx, ast.Store) for node in nodes)]
+                 and any(isinstance(node, ast.arg) or isinstance(node.ctx, ast.Store) for node in nodes)]
     variables.sort(key=lambda name: (-len(uses[name]), name))
     for name, letter in zip(variables, letters):
         for node in uses[name]:

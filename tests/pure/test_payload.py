@@ -132,7 +132,6 @@ def test_lines_of_the_core_are_those_of_its_file(made):
     for number, line in enumerate(written):
         if line.startswith(('class ', 'def ')):
             name = line.split()[1].split('(')[0].rstrip(':')
-            name = own.private_names().get(name, name)
             assert sent[number].split('(')[0].rstrip(':').endswith(name), number + 1
 
 
