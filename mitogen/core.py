@@ -364,37 +364,37 @@ class Message:
 
 
 class Framer:
-    """Cuts a stream of bytes into messages. Bytes of an unfinished message wait, without being joined again
-    and again, until the last of them is there."""
+    """Cuts a stream of bytes into messages. Of one that comes in pieces each byte is copied once."""
 
     def __init__(self, max_message_size: int = MAX_MESSAGE_SIZE) -> None:
         self._max = max_message_size
-        self._parts: 'List[bytes]' = []
-        self._have = 0
-        self._need = HEADER.size
+        self._rest = b''                            # part of a header
+        self._missing = 0                           # bytes of
+        self._begun: 'Optional[Message]' = None     # the message that is under way, of which this is here:
+        self._body = BytesIO()
 
     def receive(self, data: bytes) -> 'List[Message]':
         """Return the messages that `data` completes; raise StreamError when they are not ours, or too large."""
-        self._parts.append(data)
-        self._have += len(data)
-        if self._have < self._need:
-            return []
-        data = b''.join(self._parts) if len(self._parts) > 1 else data
         found: 'List[Message]' = []
-        start, end = 0, len(data)
-        self._need = HEADER.size
-        while end - start >= HEADER.size:
-            magic, dst, src, auth, handle, reply, length = HEADER.unpack_from(data, start)
-            if magic != MAGIC:
-                raise StreamError('not a message: %r', data[start:start + 40])
-            if length > self._max:
-                raise StreamError(TOO_LARGE, length, self._max)
-            if end - start < HEADER.size + length:
-                self._need = HEADER.size + length
+        data, start = self._rest + data, 0
+        while self._begun or len(data) - start >= HEADER.size:
+            if not self._begun:
+                magic, dst, src, auth, handle, reply, self._missing = HEADER.unpack_from(data, start)
+                if magic != MAGIC:
+                    raise StreamError('not a message: %r', data[start:start + 40])
+                if self._missing > self._max:
+                    raise StreamError(TOO_LARGE, self._missing, self._max)
+                self._begun = Message(dst, src, auth, handle, reply)
+                start += HEADER.size
+            taken = self._body.write(data[start:start + self._missing])
+            start += taken
+            self._missing -= taken
+            if self._missing:
                 break
-            start += HEADER.size + length
-            found.append(Message(dst, src, auth, handle, reply, data[start - length:start]))
-        self._parts, self._have = [data[start:]], end - start
+            self._begun.data, self._body = self._body.getvalue(), BytesIO()
+            found.append(self._begun)
+            self._begun = None
+        self._rest = data[start:]
         return found
 
 
@@ -683,7 +683,8 @@ class Broker(Seed):
         self._dozing = False                        # the own thread sleeps until it is called
         self._call: 'Any' = SimpleQueue()           # what calls it
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
-        self._outgoing: 'List[Any]' = []            # streams with something new to send
+        # Streams with something new to send. Not sent at once: what one turn has for a stream goes out in one piece.
+        self.outgoing: 'List[Any]' = []
         self._waker = _Waker(self)
         self._thread = threading.Thread(target=self._broker_main, name='mitogen.broker', daemon=True)
         self._thread.start()
@@ -710,9 +711,6 @@ class Broker(Seed):
     def start_receive(self, stream: 'Any') -> None:
         """Call ``stream.on_receive(broker)`` whenever its receive side can be read. Any thread."""
         self.defer(self._watch, stream.receive_side, 0, stream)
-
-    def _start_transmit(self, stream: 'Any') -> None:
-        self._outgoing.append(stream)   # not written at once: what one turn has for a stream goes out in one piece
 
     def _watch(self, side: 'Optional[Side]', which: int, stream: 'Any') -> None:
         """Have `stream` called (None: no more) when its side can be read (`which` 0) or written (1)."""
@@ -770,22 +768,19 @@ class Broker(Seed):
     def _rest(self) -> None:
         """Leave the work to others, until it is the own thread's again: nobody has come for it, or one who did has left
         while another waits."""
-        nap: 'Optional[float]' = NAP
         self._driver = 0
         while True:
             drives = self._drives
             try:
-                urgent = self._call.get(True, nap)
+                needed = self._call.get(True, None if self._dozing else NAP)
             except Empty:
-                urgent = self.stopping
+                needed = drives == self._drives
             with self._lock:
-                idle = drives == self._drives
-                if not self._driver and (urgent or idle and nap):
+                if needed and not self._driver:
                     self._driver = threading.get_ident()
                     return
                 # One who drives for long will call when he leaves.
-                self._dozing = idle and bool(self._driver)
-                nap = None if self._dozing else NAP
+                self._dozing = drives == self._drives and bool(self._driver)
 
     def _leave(self) -> None:
         """Let others do the work."""
@@ -857,7 +852,7 @@ class Broker(Seed):
         for fd, event in events:
             # An error or a hang-up counts as both: the read or write that follows will find out. Looked up again
             # each time, as an earlier event of this round may have closed the descriptor.
-            stream = event & ~POLLOUT and self._watched.get(fd, (None,))[0]
+            stream = event & ~POLLOUT and self._watched.get(fd, (None, None))[0]
             if stream:
                 self._guard(stream, stream.on_receive)
             stream = event & ~POLLIN and self._watched.get(fd, (None, None))[1]
@@ -872,8 +867,8 @@ class Broker(Seed):
         self._flush()
 
     def _flush(self) -> None:
-        while self._outgoing:
-            outgoing, self._outgoing = self._outgoing, []
+        while self.outgoing:
+            outgoing, self.outgoing = self.outgoing, []
             for stream in dict.fromkeys(outgoing):
                 self._guard(stream, stream.on_transmit)
 
@@ -980,7 +975,7 @@ class Stream(BasicStream):
         self._unsent.append(msg.pack())
         if msg.data:
             self._unsent.append(msg.data)
-        self.router.broker._start_transmit(self)
+        self.router.broker.outgoing.append(self)
 
     def on_transmit(self, broker: Broker) -> None:
         side: 'Any' = self.transmit_side
@@ -1007,7 +1002,7 @@ class Stream(BasicStream):
             give_up = time.monotonic() + 1
             while broker.stopping and self._unsent and time.monotonic() < give_up:
                 self.on_transmit(broker)
-                time.sleep(0.001 if self._unsent else 0)
+                time.sleep(0.001)
             BasicStream.on_disconnect(self, broker)
             self.announce()
 

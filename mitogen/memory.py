@@ -26,7 +26,7 @@ class MemoryBroker(mitogen.broker.Broker):
         self.busy: set[Any] = set()
         self.streams: list[MemoryStream] = []
         self._work: deque[Callable[[], Any]] = deque()
-        self._outgoing = []
+        self.outgoing = []
         self._running = self._closed = False
 
     def on_thread(self) -> bool:

@@ -155,7 +155,7 @@ class ClientStream(mitogen.core.Stream):
         self._unsent += LENGTH.pack(len(answer)), answer
         self.router.register(self.context, self)
         self.router.routes.trusted.add(self)
-        self.router.broker._start_transmit(self)
+        self.router.broker.outgoing.append(self)
 
 
 class _Stranger(mitogen.core.BasicStream):

@@ -133,7 +133,7 @@ class ChildStream(mitogen.core.Stream):
                 self._channels['tty'].write(action.data)
             else:
                 self._unsent.append(action.data)
-                self.router.broker._start_transmit(self)
+                self.router.broker.outgoing.append(self)
 
     def _on_ready(self, rest: bytes) -> None:
         self.router.register(self.context, self)

@@ -1,0 +1,196 @@
+"""Who waits, drives: threads that wait for an answer do the broker's work. Nothing is lost when they come and go."""
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+import mitogen.core
+import mitogen.master
+import support
+import targets
+import targets_calls
+from mitogen.core import Latch, Message, Receiver
+
+
+@pytest.fixture
+def nervous():
+    """Threads are switched after each few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def heard(router):
+    """(handle, list of the threads on which messages to it are handled)."""
+    threads = []
+    handle = router.add_handler(lambda msg: threads.append(threading.current_thread()))
+    yield handle, threads
+    router.del_handler(handle)
+
+
+def test_who_calls_again_and_again_does_the_work(child, heard):
+    handle, threads = heard
+    sender = mitogen.core.Sender(child.router.myself(), handle)
+    for _ in range(50):
+        child.call(targets_calls.send_each, sender, [1])
+    assert len(threads) == 100      # a value and the end, each time
+    assert threads.count(threading.main_thread()) > 50
+
+
+def test_when_nobody_waits_the_brokers_own_thread_does_it(child, heard):
+    handle, threads = heard
+    sender = mitogen.core.Sender(child.router.myself(), handle)
+    child.call(targets.echo, 1)
+    child.call_no_reply(targets_calls.send_each, sender, [1])
+    support.wait_for(lambda: threads)
+    assert threads[0].name == 'mitogen.broker'
+
+
+def test_who_waits_for_long_serves_another(router, child):
+    never = Receiver(router)
+    waiting = threading.Thread(target=lambda: pytest.raises(mitogen.core.LatchError, never.get))
+    waiting.start()
+    assert [child.call(targets.echo, number) for number in range(200)] == list(range(200))
+    never.close()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_who_leaves_does_not_leave_another_without(router, child):
+    """One waits while another drives, who goes away and does not come back."""
+    other = router.local()
+    slow = other.call_async(time.sleep, 0.3)
+    for _ in range(50):
+        child.call(targets.echo, 1)
+    answered = []
+    waiting = threading.Thread(target=lambda: answered.append(slow.get(20)))
+    waiting.start()
+    child.call(time.sleep, 0.1)
+    waiting.join(20)
+    assert answered
+
+
+def test_a_handler_cannot_wait(router, child):
+    errors = []
+
+    def handle(msg):
+        try:
+            Latch(router.broker).get()
+        except mitogen.core.Error as exc:
+            errors.append(str(exc))
+    handle = router.add_handler(handle)
+    router.route(Message(handle=handle))
+    support.wait_for(lambda: errors)
+    assert errors == ['the broker thread cannot wait']
+
+
+def test_a_wait_that_is_too_long_ends_in_time(router, child):
+    receiver = child.call_async(targets.wait_for_ever)
+    for timeout in 0, 0.01, 0.1:
+        with pytest.raises(mitogen.core.TimeoutError):
+            receiver.get(timeout)
+    receiver.close()
+
+
+@pytest.mark.parametrize('threads', [2, 8])
+def test_many_threads_come_and_go(router, nervous, threads):
+    """Each answer reaches the one that waits for it, whoever reads it."""
+    children = [router.local() for _ in range(2)]
+    failures = []
+
+    def work(seed):
+        rng = random.Random(seed)
+        for number in range(60):
+            child, value = rng.choice(children), (seed, number)
+            kind = rng.random()
+            if kind < 0.7:
+                answer = child.call(targets.echo, value)
+            elif kind < 0.9:
+                receivers = [child.call_async(targets.echo, value) for _ in range(5)]
+                answer = [receiver.get(30).unpickle() for receiver in receivers][-1]
+            else:
+                receiver = child.call_async(targets.echo, value)
+                try:
+                    receiver.get(rng.random() / 1000)
+                except mitogen.core.TimeoutError:
+                    pass
+                answer = child.call(targets.echo, value)
+            if answer != value:
+                failures.append((value, answer))
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert not any(worker.is_alive() for worker in workers)
+    assert not failures
+
+
+@pytest.fixture
+def struck():
+    """Ctrl-C again and again while `struck.calling` is true; `struck.times`: how often."""
+    class Struck:
+        calling, times, ended = False, 0, False
+
+    def on_interrupt(*args):
+        if Struck.calling:
+            Struck.calling = False
+            Struck.times += 1
+            raise KeyboardInterrupt
+
+    def strike():
+        rng = random.Random(11)
+        while not Struck.ended:
+            time.sleep(rng.random() / 500)
+            os.kill(os.getpid(), signal.SIGINT)
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    thread = threading.Thread(target=strike)
+    thread.start()
+    yield Struck
+    Struck.ended = True
+    thread.join()
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_at_any_moment_costs_one_call_at_most(child, struck):
+    """Wherever it strikes in the main thread, which does the broker's work: no message is lost or doubled."""
+    child.call(targets.echo, 0)     # reads source files, and says so when Ctrl-C keeps it from closing one
+    for number in range(1000):
+        try:
+            struck.calling = True
+            assert child.call(targets.echo, number) == number
+        except KeyboardInterrupt:
+            pass
+        finally:
+            struck.calling = False
+    assert struck.times > 10
+    assert child.call(targets.echo, 'still here') == 'still here'
+
+
+def test_the_end_comes_while_threads_drive():
+    router = mitogen.master.Router()
+    child = router.local()
+    ended = []
+
+    def work():
+        try:
+            while True:
+                child.call(targets.echo, 1)
+        except mitogen.core.Error as exc:
+            ended.append(exc)
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    time.sleep(0.2)
+    router.broker.shutdown()
+    router.broker.join()
+    for worker in workers:
+        worker.join(10)
+    assert len(ended) == 3
