@@ -401,18 +401,19 @@ class Framer:
 # ---- 5: modules ------------------------------------------------------------------------------------
 
 class Module:
-    """One module as it travels.
+    """One module as it travels: its attributes, in this order.
 
     :ivar path: the file's name in the master, for tracebacks; it exists there only.
     :ivar source: compressed by zlib; None when there is no such module, and then `reason` tells a person why.
     :ivar submodules: names directly below a package, and '*' if there may be more; None for a plain module.
+    :ivar compiled: what is in `source` is not text but code, for the Python that both ends of the link have.
     """
-    __slots__ = ('fullname', 'path', 'source', 'submodules', 'package', 'reason')
 
     def __init__(self, fullname: str, path: str = '', source: 'Optional[bytes]' = None,
-                 submodules: 'Optional[Sequence[str]]' = None, package: str = '', reason: str = '') -> None:
+                 submodules: 'Optional[Sequence[str]]' = None, package: str = '', reason: str = '',
+                 compiled: bool = False) -> None:
         self.fullname, self.path, self.source = fullname, path, source
-        self.submodules, self.package, self.reason = submodules, package, reason
+        self.submodules, self.package, self.reason, self.compiled = submodules, package, reason, compiled
 
 
 class ModuleTable:
@@ -443,12 +444,14 @@ class ModuleTable:
 # ---- I/O below this line ---------------------------------------------------------------------------
 
 import errno  # noqa: E402    (below the line on purpose: the pure half must not have them)
+import marshal  # noqa: E402
 import os  # noqa: E402
 import select  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
 import weakref  # noqa: E402
 import zlib  # noqa: E402
+from _frozen_importlib_external import MAGIC_NUMBER  # noqa: E402   (as importlib.util has it)
 from _signal import SIGINT, signal  # type: ignore  # noqa: E402   (signal.py makes enums of them first)
 
 try:
@@ -893,8 +896,10 @@ class Broker(Seed):
                 log(ERROR, 'broker: error in %r', fn)
 
     def _end(self) -> None:
-        for stream in {stream for pair in self._watched.values() for stream in pair} - {None, self._waker}:
-            self._guard(stream, stream.on_disconnect)
+        # In the order in which they came: what a child has printed goes out before the link to its parent is closed.
+        for stream in dict.fromkeys(sum(self._watched.values(), [])):
+            if stream not in (None, self._waker):
+                self._guard(stream, stream.on_disconnect)
         with self._lock:
             self._closed = True     # from here on defer() raises, and what it took before runs now
         self.run_deferred()
@@ -1367,7 +1372,7 @@ class Importer(Seed):
             self.ask(fullname, latch.put, wanted)
             return latch.get(MODULE_TIMEOUT)        # type: ignore[no-any-return]
         except Error as exc:
-            raise ImportError('module %s did not come from the parent: %s' % (fullname, exc)) from None
+            raise ImportError('module %s did not come: %s' % (fullname, exc)) from None
 
     def _on_load_module(self, msg: Message) -> None:
         self._loaded(Module(*msg.unpickle()))
@@ -1403,9 +1408,10 @@ class Importer(Seed):
 
     def get_code(self, fullname: str) -> 'CodeType':
         record = self.record(fullname)
+        source: 'Any' = zlib.decompress(record.source)      # type: ignore[arg-type]
         try:
-            return compile(zlib.decompress(record.source), 'master:' + record.path, 'exec',     # type: ignore
-                           dont_inherit=True)
+            return marshal.loads(source) if record.compiled else compile(
+                source, 'master:' + record.path, 'exec', dont_inherit=True)
         except SyntaxError as exc:
             exc.msg += ' (in Python %d.%d)' % sys.version_info[:2]
             raise
@@ -1617,8 +1623,7 @@ class ExternalContext(Seed):
         child_router = self.router
         self._connect(*(link or (os.dup(0), os.dup(1))))
         LoggingWatch(self.router)
-        if 'on_start' in self.config:
-            self.config['on_start'](self)
+        self.config.get('on_start', id)(self)
         self.dispatcher.run()
         for stream in sys.stdout, sys.stderr:
             try:
@@ -1642,13 +1647,12 @@ class ExternalContext(Seed):
     def _connect(self, reader: int, writer: int) -> None:
         """Take the link to the parent out of reach of user code, say that we are ready, and listen."""
         # Reversed: neither our own command line nor what a login script echoes contains it.
-        os.write(writer, self.config['token'][::-1].encode())
+        os.write(writer, (MAGIC_NUMBER.hex() + self.config['token'][::-1]).encode())
         stream = Stream(self.router, self.config['parent_ids'][0], 'parent', reader, writer)
         self.router.parent_stream = stream
         listen(stream, 'disconnect', self.broker.shutdown)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
+        with open(os.devnull) as null:
+            os.dup2(null.fileno(), 0)
         for fd, name in (1, 'stdout'), (2, 'stderr'):
             LineForwarder(self.router, name, fd)
             # Line by line, so that print() is seen when it happens.

@@ -11,7 +11,7 @@ import mitogen.core
 import mitogen.method
 import mitogen.modules.loader
 import mitogen.parent
-from mitogen.core import ALLOCATE_ID, DETACHING, Message, Module
+from mitogen.core import ALLOCATE_ID, DETACHING, MODULE_TIMEOUT, Latch, Message, Module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +84,9 @@ class Importer(mitogen.modules.loader.Importer):
             self._loaded(self._unknown(fullname))       # kept, as the import system asks there for the reason
         then(self.table.modules[fullname])
 
+    def ask_source(self, fullname: str, then: 'Callable[[Module], None]') -> None:
+        then(self.table.modules.get(fullname) or self._unknown(fullname))
+
 
 class ExternalContext(mitogen.core.ExternalContext):
     """See mitogen.core.ExternalContext."""
@@ -125,6 +128,12 @@ class ExternalContext(mitogen.core.ExternalContext):
         for name in NEEDED + tuple(sorted(mitogen.method.MODULES.values())):
             self.importer.fetch(name)
         self.router.payload()
+        sources = Latch(self.router.broker)     # a new child may run another Python
+        compiled = [name for name, module in list(self.importer.table.modules.items()) if module.compiled]
+        for name in compiled:
+            self.importer.ask_source(name, sources.put)
+        for _ in compiled:
+            sources.get(MODULE_TIMEOUT)
 
     def _leave(self) -> None:
         self.detached = True

@@ -143,7 +143,7 @@ def peer_uid(sock: socket.socket) -> int:
 class ClientStream(mitogen.core.Stream):
     """Messages of a client."""
 
-    needs_code = False      # see mitogen.modules.relay: it has its own
+    needs_code = takes_compiled = False     # see mitogen.modules.relay: it has its own
 
     def __init__(self, router: 'Any', context_id: int, reader: int, writer: int) -> None:
         mitogen.core.Stream.__init__(self, router, context_id, 'client %d' % context_id, reader, writer)

@@ -42,6 +42,13 @@ def start_one(router):
     return router.local()
 
 
+@mitogen.core.takes_router
+def start_on(python, router):
+    """Results of calls in a new child on another Python, and in one below that."""
+    child = router.local(python_path=python)
+    return [context.call(os.path.basename, 'a/b') for context in (child, router.local(via=child))]
+
+
 def import_module(name):
     __import__(name)
 

@@ -140,3 +140,22 @@ def django_query():
     django.setup()
     from django.contrib.contenttypes.models import ContentType
     return str(ContentType.objects.filter(model='x').query)
+
+
+def is_compiled(fullname, econtext=None):
+    """Whether a module is here as code."""
+    return econtext.importer.table.modules[fullname].compiled
+
+
+is_compiled.mitogen_takes_econtext = True
+
+
+def file_names(fullname):
+    """Files that the functions of a module, and what is within these, say that they come from."""
+    todo = [fn.__code__ for fn in vars(importlib.import_module(fullname)).values() if hasattr(fn, '__code__')]
+    names = set()
+    while todo:
+        code = todo.pop()
+        names.add(code.co_filename)
+        todo += [item for item in code.co_consts if hasattr(item, 'co_code')]
+    return sorted(names)

@@ -8,6 +8,7 @@ told. What is left to decide here is only how long to wait for an exit status.
 import os
 import signal
 import time
+from _frozen_importlib_external import MAGIC_NUMBER
 
 import mitogen.boot.dialogue
 import mitogen.core
@@ -61,7 +62,11 @@ class ChildStream(mitogen.core.Stream):
     :param child: the program's process and channels.
     :param dialogue: who decides until the child is ready.
     :param done: called once, with the context when it is ready, or with the error.
+    :ivar takes_compiled: modules go there as code, as its Python is of our version: twice the bytes, but a tenth of the
+        child's time, so that it pays above some 10 Mbit/s.
     """
+
+    takes_compiled = False
 
     def __init__(self, router: 'Any', context: 'Any', child: 'Child', dialogue: Dialogue,
                  done: 'Callable[[Any], None]') -> None:
@@ -124,6 +129,7 @@ class ChildStream(mitogen.core.Stream):
     def _perform(self, actions: 'Iterable[Any]') -> None:
         for action in actions:
             if isinstance(action, Ready):
+                self.takes_compiled = action.magic == MAGIC_NUMBER.hex()
                 self._on_ready(action.rest)
             elif isinstance(action, Fail):
                 self._finish(action.error)

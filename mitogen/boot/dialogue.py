@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: 9 KiB legal notice. Beyond this the other end is not going to start an interpreter.
 MAX_GREETING = 64 * 1024
 
+#: What a child says right before the marker.
+MAGIC_DIGITS = 8
+
 #: Lines of what a program said that an error shows, and characters of each: fish repeats the whole command line.
 LAST_LINES, LINE_LENGTH = 12, 160
 
@@ -86,10 +89,10 @@ class Write:
 
 
 class Ready:
-    """The child is there; `rest` is what it has sent behind the marker."""
+    """The child is there; `rest` is what it has sent behind the marker, `magic` before: its Python's MAGIC_NUMBER."""
 
-    def __init__(self, rest: bytes) -> None:
-        self.rest = rest
+    def __init__(self, rest: bytes, magic: str) -> None:
+        self.rest, self.magic = rest, magic
 
 
 class Fail:
@@ -222,7 +225,7 @@ class Dialogue:
         if marker:
             self._over = True
             self._heard['stdout'] = before
-            return [Ready(rest)]
+            return [Ready(rest, before[-MAGIC_DIGITS:].decode('ascii', 'replace'))]
         if self._stage == STARTING and mitogen.boot.first_stage.HELLO in before:
             self._stage = BOOTING
             if not self._plan.at_once:

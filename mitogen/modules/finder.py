@@ -124,6 +124,12 @@ def code_of(found: Found) -> types.CodeType:
         raise SyntaxError(str(exc)) from exc
 
 
+def renamed(code: types.CodeType, path: str) -> types.CodeType:
+    """Return the same code as if it had been compiled from another file."""
+    constants = tuple(renamed(item, path) if isinstance(item, types.CodeType) else item for item in code.co_consts)
+    return code.replace(co_filename=path, co_consts=constants)
+
+
 def _compiled(loader: Any, name: str) -> types.CodeType | None:
     try:
         code = loader.get_code(name) if hasattr(loader, 'get_code') else None

@@ -15,7 +15,7 @@ import mitogen.core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Any
+    from typing import Any, Callable
 
 _main_lock = threading.RLock()
 
@@ -42,7 +42,32 @@ class Importer(mitogen.core.Importer):
         :raises ImportError: it serves none of that name.
         """
         from importlib.util import decode_source  # late, as below
-        return decode_source(zlib.decompress(self.record(fullname).source or b''))
+        record = self.record(fullname)
+        if record.compiled:
+            latch = mitogen.core.Latch(self.router.broker)
+            try:
+                self.ask_source(fullname, latch.put)
+                record = latch.get(mitogen.core.MODULE_TIMEOUT)
+            except mitogen.core.Error as exc:
+                raise ImportError('the source of %s did not come: %s' % (fullname, exc)) from None
+        if record.source is None:
+            raise ImportError(record.reason or 'no module %s' % fullname)
+        return decode_source(zlib.decompress(record.source))
+
+    def ask_source(self, fullname: str, then: 'Callable[[mitogen.core.Module], None]') -> None:
+        """Have ``then(module)`` called when a module that may be here as code, for this Python only, is here as source,
+        for any and for people. Any thread; `then` perhaps on the broker's."""
+        with self._lock:
+            module = self.table.modules.get(fullname)
+            here = module is not None and not module.compiled
+            first = not here and fullname not in self._waiting
+            if not here:
+                self._waiting.setdefault(fullname, []).append(then)
+        if here:
+            then(module)        # type: ignore[arg-type]
+        elif first:
+            self.router.route(mitogen.core.Message.pickled(
+                (fullname, None if module else ''), dst_id=self.router.parent_ids[0], handle=mitogen.core.GET_MODULE))
 
     def get_filename(self, fullname: str) -> str:
         return 'master:' + self.record(fullname).path

@@ -41,7 +41,7 @@ INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.Li
 
 #: Private names, and those of them that are other modules', which are not ours to change.
 PRIVATE = re.compile(r'_[a-zA-Z][a-zA-Z_]+$')
-FOREIGN = {'_pickle', '_queue', '_signal', '_exit', '_getframe'}
+FOREIGN = {'_frozen_importlib_external', '_pickle', '_queue', '_signal', '_exit', '_getframe'}
 
 _parsing = threading.Lock()
 

@@ -26,7 +26,7 @@ def is_from_child(msg: Message, stream: 'Any') -> bool:
 
 
 def message_of(module: Module) -> Message:
-    return Message.pickled(tuple(getattr(module, field) for field in Module.__slots__), handle=LOAD_MODULE)
+    return Message.pickled(tuple(vars(module).values()), handle=LOAD_MODULE)
 
 
 def with_loader(names: 'Iterable[str]') -> 'List[str]':
@@ -63,7 +63,10 @@ class Relay:
 
     def _on_get_module(self, msg: Message) -> None:
         fullname, wanted = msg.unpickle()
-        self.answer(msg.src_id or 0, str(fullname), str(wanted))
+        if wanted is None:
+            self._send_source(msg.src_id or 0, str(fullname))
+        else:
+            self.answer(msg.src_id or 0, str(fullname), str(wanted))
 
     def answer(self, child_id: int, fullname: str, wanted: str) -> None:
         """Send a child the module that it asks for; broker thread."""
@@ -87,6 +90,20 @@ class Relay:
         if stream is None or module.fullname in stream.modules_sent:
             return
         stream.modules_sent.add(module.fullname)
+        self._send_form(stream, module)
+
+    def _send_form(self, stream: 'Any', module: Module) -> None:
+        """Send a module in the form that the child can use."""
+        if module.compiled and not stream.takes_compiled:
+            self._send_source(stream.remote_id, module.fullname)
+        else:
+            self._pass_on(stream.remote_id, module)
+
+    def _send_source(self, child_id: int, fullname: str) -> None:
+        """Send a child the source of a module that it has, or shall have, and cannot read as code."""
+        self._importer.ask_source(fullname, lambda module: self._pass_on(child_id, module))
+
+    def _pass_on(self, child_id: int, module: Module) -> None:
         msg = message_of(module)
         if len(msg.data) > self._router.max_message_size:
             msg = message_of(Module(module.fullname, reason='module %s is too large to be sent' % module.fullname))

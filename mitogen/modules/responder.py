@@ -6,6 +6,7 @@ a queue. Searching, scanning and compressing happen on a thread of their own, an
 calls; what was found is kept, within limits.
 """
 
+import marshal
 import os
 import queue
 import re
@@ -27,6 +28,9 @@ from mitogen.modules.relay import BORN_WITH, with_loader
 
 #: Bytes of compressed source that are kept. Django whole is 3 MB.
 MAX_CACHE = 64 << 20
+
+#: By zlib. More takes ten times as long and saves a tenth.
+COMPRESSION_OF_CODE = 1
 
 #: Names in one request are short; a child that sends more is not looking for a module.
 MODULE_NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*\Z')
@@ -57,7 +61,8 @@ class Library:
         self.whitelist_prefix = ['']
         self.blacklist_prefix: list[str] = []
         self._lock = threading.Lock()
-        self._modules: OrderedDict[str, Module] = OrderedDict()     # oldest use first; under the lock, with its size
+        # (name, compiled?) -> module, oldest use first; under the lock, with its size.
+        self._modules: OrderedDict[tuple[str, bool], Module] = OrderedDict()
         self._size = 0
         self._imports: dict[str, list[str]] = {}
 
@@ -68,24 +73,28 @@ class Library:
         own = fullname == '__main__' or prefixed(fullname, ['mitogen'])     # without these a child is lost
         return own or prefixed(fullname, self.whitelist_prefix) and not prefixed(fullname, self.blacklist_prefix)
 
-    def module(self, fullname: str) -> Module:
-        """Return a module as it travels; without source when it is not served."""
+    def module(self, fullname: str, compiled: bool = False) -> Module:
+        """Return a module as it travels; without source when it is not served.
+
+        :param compiled: as code for the Python that runs this, if it has any.
+        """
+        key = fullname, compiled
         with self._lock:
-            module = self._modules.get(fullname)
+            module = self._modules.get(key)
             if module is not None:
-                self._modules.move_to_end(fullname)
+                self._modules.move_to_end(key)
                 return module
-        module = self._make(fullname)
+        module = self._compiled(self.module(fullname)) if compiled else self._make(fullname)
         with self._lock:
-            self._forget(fullname)      # another thread may have made it meanwhile
-            self._modules[fullname] = module
+            self._forget(key)       # another thread may have made it meanwhile
+            self._modules[key] = module
             self._size += weight(module)
             while self._size > MAX_CACHE:
                 self._forget(next(iter(self._modules)))
         return module
 
-    def _forget(self, fullname: str) -> None:
-        module = self._modules.pop(fullname, None)
+    def _forget(self, key: tuple[str, bool]) -> None:
+        module = self._modules.pop(key, None)
         self._size -= weight(module) if module else 0
 
     def _make(self, fullname: str) -> Module:
@@ -101,6 +110,23 @@ class Library:
         submodules = list(found.submodules) + ['*'] * (not found.complete) if found.is_pkg else None
         return Module(fullname, found.path, zlib.compress(source, 9), submodules, found.package)
 
+    def _compiled(self, module: Module) -> Module:
+        name, path = module.fullname, 'master:' + module.path
+        if module.source is None or name in BORN_WITH:
+            return module
+        try:
+            if sys.flags.optimize or prefixed(name, ['mitogen']):       # as the child would do it; ours are shortened
+                code = compile(zlib.decompress(module.source), path, 'exec', dont_inherit=True, optimize=0)
+            else:
+                found = self.finder.find(name)
+                code = finder.code_of(found)
+                self._imports[name] = self.scan(code, found.package)    # is wanted next, and would compile it again
+                code = finder.renamed(code, path)
+            source = zlib.compress(marshal.dumps(code), COMPRESSION_OF_CODE)
+        except (NotFound, Refused, SyntaxError, ValueError, RecursionError, MemoryError):
+            return module       # the child will find out
+        return Module(name, module.path, source, module.submodules, module.package, compiled=True)
+
     def core_sources(self) -> tuple[str, str]:
         """Minified source of mitogen.core and of mitogen itself."""
         names = 'mitogen.core', 'mitogen'
@@ -111,7 +137,8 @@ class Library:
         """Serve other source for a module than the one that is found."""
         self.finder.override(fullname, path, source, is_pkg)
         with self._lock:
-            self._forget(fullname)
+            self._forget((fullname, False))
+            self._forget((fullname, True))
             self._imports.pop(fullname, None)
 
     def imports(self, fullname: str) -> list[str]:
@@ -300,16 +327,25 @@ class Responder(mitogen.modules.relay.Relay):
         except mitogen.core.Error:
             pass            # the broker has ended
 
-    def answer(self, child_id: int, fullname: str, wanted: str) -> None:
+    def _send_form(self, stream: Any, module: Module) -> None:
+        if stream.takes_compiled and module.source is not None:
+            module = self.library.module(module.fullname, compiled=True)
+        self._pass_on(stream.remote_id, module)
+
+    def answer(self, child_id: int, fullname: str, wanted: str | None) -> None:
         stream = self._router.stream_by_id(child_id)
-        if stream is None or not isinstance(fullname, str) or fullname in stream.modules_sent:
+        if stream is None or not isinstance(fullname, str):
+            return
+        if fullname in stream.modules_sent:
+            if wanted is None:
+                self._pass_on(child_id, self.library.module(fullname))
             return
         self.requests_served += 1
         # Whatever it asks for, it waits for an answer.
         module = self.library.module(fullname) if acceptable(fullname) else Module(fullname)
         self.send(child_id, module)
         if module.source is not None:
-            roots = [wanted] if acceptable(wanted) and wanted.startswith(fullname + '.') else [fullname]
+            roots = [wanted] if wanted and acceptable(wanted) and wanted.startswith(fullname + '.') else [fullname]
             for other in self.library.closure(roots, stream.modules_sent, lacking=True):
                 self.send(child_id, other)
 

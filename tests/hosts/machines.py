@@ -239,7 +239,7 @@ class Nspawn:
         support.wait_for(lambda: self.leader(name), 20, 'machine %s' % name)
         if boot:
             test = [self._folder / 'systemd-run', '--quiet', '--pipe', '--wait', '--machine=' + name, '/bin/true']
-            support.wait_for(lambda: lab.run(test, check=False).returncode == 0, 30, 'systemd in %s' % name)
+            support.wait_for(lambda: lab.run(test, check=False).returncode == 0, 120, 'systemd in %s' % name)
         return name
 
     def leader(self, name):

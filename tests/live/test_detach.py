@@ -72,6 +72,11 @@ def test_it_lives_on_with_its_child(detached):
     support.wait_for(lambda: not support.is_running(pid) and not support.is_running(child_pid))
 
 
+def test_a_new_child_of_another_python(detached):
+    pid, child_pid, client, context = detached
+    assert context.call(targets_detach.start_on, [*support.find_pythons().values()][0]) == ['b', 'b']
+
+
 def test_what_it_lacks_cannot_be_imported(detached):
     context = detached[3]
     start = time.monotonic()

@@ -109,6 +109,12 @@ def test_the_marker_is_found_behind_anything(before, behind, cuts):
     assert rest == behind
 
 
+@pytest.mark.parametrize('before, magic', [(b'banner\na70d0d0a', 'a70d0d0a'), (b'', ''), (b'\xff' * 9, '\ufffd' * 8)])
+def test_what_stands_before_the_marker_tells_the_version_of_its_python(before, magic):
+    [ready] = begin().receive('stdout', before + MARKER, 101.0)
+    assert ready.magic == magic
+
+
 def test_the_token_itself_is_not_the_marker():
     """A shell that echoes its commands says it."""
     talk = begin()

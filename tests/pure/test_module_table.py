@@ -69,10 +69,11 @@ def test_a_standard_module_that_the_master_sends_all_the_same(table):
 
 
 def test_a_module_is_what_it_was_sent_as():
-    fields = ('pkg.mod', 'pkg/mod.py', b'source', ['a'], 'pkg', 'reason')
+    fields = ('pkg.mod', 'pkg/mod.py', b'source', ['a'], 'pkg', 'reason', True)
     module = Module(*mitogen.core.decode(mitogen.core.encode(fields)))
-    assert tuple(getattr(module, name) for name in Module.__slots__) == fields
+    assert (module.fullname, module.source, module.compiled) == ('pkg.mod', b'source', True)
+    assert tuple(vars(module).values()) == fields
 
 
 def test_nothing_is_known_of_a_name_alone():
-    assert [getattr(Module('a'), name) for name in Module.__slots__] == ['a', '', None, None, '', '']
+    assert list(vars(Module('a')).values()) == ['a', '', None, None, '', '', False]
