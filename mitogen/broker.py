@@ -8,6 +8,7 @@ kqueue, and an end that waits for others. Everything here runs on the broker thr
 import heapq
 import itertools
 import select
+import threading
 import time
 
 import mitogen.core
@@ -178,6 +179,12 @@ class Broker(mitogen.core.Broker):
         if not fine:
             raise result
         return result
+
+    def disown(self) -> None:
+        """In a forked child: this broker's thread is its parent's, and the numbers of its descriptors may belong to
+        other files by now. Whoever still has it, by an old context for example, gets Error for what it asks."""
+        self._lock = threading.Lock()       # the other may have been held when we were forked
+        self._closed = self.stopping = True
 
     def stop_receive(self, stream: 'Any') -> None:
         """Undo start_receive(). Any thread."""

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 
 import mitogen.core
@@ -31,6 +32,9 @@ DUMP = 191
 #: Seconds between two looks whether the signal has come. What writes the stacks runs in the handler of the signal,
 #: where it needs neither the main thread nor Python; it can do nothing else there, such as tell the children.
 LOOK = 0.5
+
+#: Seconds until a profile of the broker's own thread is tried again.
+NEXT_TRY = 0.05
 
 _folders: 'Dict[int, str]' = {}     # process id -> its folder: after a fork there is another process
 
@@ -80,14 +84,33 @@ def log_to_file(router: 'Any') -> None:
 # ---- profiles --------------------------------------------------------------------------------------
 
 class Profiles:
-    """Profiles the thread that makes this, and the broker's, until the broker ends; then writes both."""
+    """Profiles the thread that makes this, and the broker's own, until the broker ends; then writes both.
+
+    The broker's own has none if others have always done its work.
+    """
 
     def __init__(self, broker: 'Any') -> None:
         self._running: 'Dict[str, Any]' = {}
+        self._broker = broker
         folder()        # now, while the news of it can still be sent
         self._start('main')
-        broker.defer(self._start, 'broker')
+        broker.defer(self._start_own)
         mitogen.core.listen(broker, 'exit', self._write)
+
+    def _start_own(self) -> None:
+        """Broker thread, but only its own will do."""
+        if threading.current_thread().name == 'mitogen.broker':
+            self._start('broker')
+        else:
+            timer = threading.Timer(NEXT_TRY, self._try_again)
+            timer.daemon = True
+            timer.start()
+
+    def _try_again(self) -> None:
+        try:
+            self._broker.defer(self._start_own)
+        except mitogen.core.Error:
+            pass        # it has ended
 
     def _start(self, name: str) -> None:
         import cProfile

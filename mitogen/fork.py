@@ -74,6 +74,7 @@ def _run(method: Method, router: 'Any', config: 'Dict[str, Any]', reader: int, w
         for fd in others + tuple(mitogen.core.Side.all_open):
             os.close(fd)                # or our siblings would never see their connections end
         mitogen.core.Side.all_open.clear()
+        router.broker.disown()
         reader, writer = _out_of_the_way(reader), _out_of_the_way(writer)
         _put_right()
         if method.on_fork:
@@ -86,6 +87,8 @@ def _run(method: Method, router: 'Any', config: 'Dict[str, Any]', reader: int, w
         econtext = mitogen.core.ExternalContext(config)
         if router.econtext is not None:
             econtext.importer.table = router.econtext.importer.table
+            # What is loaded already names that as its loader, and may ask it for sources.
+            vars(router.econtext.importer).update(vars(econtext.importer))
         econtext.main(reader, writer)
         status = 0
     except BaseException:

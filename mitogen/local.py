@@ -18,6 +18,9 @@ class Method(mitogen.method.Method):
     def default_python(self) -> str:
         return sys.executable or mitogen.method.DEFAULT_PYTHON
 
+    def has_our_python(self) -> bool:
+        return self.python == [sys.executable]
+
     def target(self) -> str:
         return os.path.basename(self.python[-1])
 

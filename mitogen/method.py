@@ -96,6 +96,10 @@ class Method:
     def default_python(self) -> str:
         return DEFAULT_PYTHON
 
+    def has_our_python(self) -> bool:
+        """Whether the child is certain to run the interpreter that runs here."""
+        return False
+
     def target(self) -> str:
         """What it connects to, for people."""
         raise NotImplementedError

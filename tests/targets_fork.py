@@ -13,6 +13,18 @@ import mitogen.core
 happened = []
 
 
+@mitogen.core.takes_router
+def keep(router):
+    """Start a child, which a fork of this process will not have."""
+    global kept
+    kept = router.local()
+    return kept.call(os.getpid)
+
+
+def call_kept():
+    return kept.call(os.getpid)
+
+
 def note(word):
     happened.append((word, os.getpid()))
 

@@ -12,6 +12,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import mitogen.boot.payload as payload  # noqa: E402
 import mitogen.master  # noqa: E402
+from mitogen.boot.first_stage import CARRYING, READING  # noqa: E402
+
+NAME = 'mitogen:deploy@control:12345'
 
 
 def typical() -> bytes:
@@ -30,8 +33,8 @@ def typical() -> bytes:
 def main() -> int:
     """Return the exit status: 0 when all is within the budget."""
     sent = typical()
-    command = ' '.join(shlex.quote(word) for word in payload.command(['python3'], 'mitogen:deploy@control:12345', sent))
-    carried = ' '.join(payload.command(['python3'], 'mitogen:deploy@control:12345', sent, carried=True))
+    command = ' '.join(shlex.quote(word) for word in payload.command(['python3'], READING, NAME, sent))
+    carried = ' '.join(payload.command(['python3'], CARRYING, NAME, sent))
     rows = [('command line of the first stage', len(command), payload.MAX_COMMAND),
             ('core and configuration, compressed', len(sent), payload.MAX_PAYLOAD)]
     for what, size, limit in rows:

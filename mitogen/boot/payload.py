@@ -1,18 +1,20 @@
 """
 Core and configuration -> the command line and the bytes that make a child.
 
-Ring 1, pure. The compressed core is the same for every child, so it is compressed once; the few hundred bytes of
+Ring 1, pure. The core is the same for every child, so it is compressed, and compiled, once; the few hundred bytes of
 configuration that differ are added to a copy of the compressor.
 """
 
 import base64
+import marshal
+import sys
 import zlib
 
-import mitogen.boot.first_stage
+from mitogen.boot.first_stage import CARRYING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Sequence
+    from typing import Any, Dict, List, Optional, Sequence
 
 #: Largest core and configuration, compressed. What is sent before the first call decides how long a connection takes
 #: on a slow line, and whether it fits the first window of a TCP connection.
@@ -20,6 +22,16 @@ MAX_PAYLOAD = 10240
 
 #: Largest command line of a child that reads its core.
 MAX_COMMAND = 400
+
+
+#: What COMPILED runs. `core` is there; the program may be older than what its interpreter's name stands for by now.
+RUN = '''
+if sys.hexversion >> 16 != %d:
+    sys.exit('Python was replaced by another version since the parent of this process started')
+module = sys.modules['mitogen.core'] = type(sys)('mitogen.core')
+exec(marshal.loads(zlib.decompress(core)), module.__dict__)
+exec(%r, module.__dict__)
+'''
 
 
 class Payload:
@@ -30,7 +42,8 @@ class Payload:
     """
 
     def __init__(self, core: str, package: str) -> None:
-        self._package = package
+        self._core, self._package = core, package
+        self._code: 'Optional[bytes]' = None
         # Raw deflate. A smaller memory level splits blocks where the statistics of source change: 60 bytes less.
         self._compressor = zlib.compressobj(9, zlib.DEFLATED, -15, 6)
         self._head = self._compressor.compress(core.encode())
@@ -41,9 +54,16 @@ class Payload:
         :param config: for mitogen.core.ExternalContext; plain values that repr() shows as Python can read them.
         """
         compressor = self._compressor.copy()
-        config = dict(config, package=self._package)
-        tail = '\nname_process(sys.argv[1])\nExternalContext(%r).main()\n' % config
-        return self._head + compressor.compress(tail.encode()) + compressor.flush()
+        return self._head + compressor.compress(self._life(config).encode()) + compressor.flush()
+
+    def build_compiled(self, config: 'Dict[str, Any]') -> bytes:
+        """The same for a child whose Python is the one that runs this."""
+        if self._code is None:      # made twice by two threads at worst
+            self._code = zlib.compress(marshal.dumps(compile(self._core, 'mitogen.core', 'exec', optimize=0)), 1)
+        return marshal.dumps((self._code, RUN % (sys.hexversion >> 16, self._life(config))))
+
+    def _life(self, config: 'Dict[str, Any]') -> str:
+        return '\nname_process(sys.argv[1])\nExternalContext(%r).main()\n' % dict(config, package=self._package)
 
 
 class AtStart:
@@ -59,16 +79,14 @@ class AtStart:
         econtext.load_module('mitogen.debug').begin(econtext)
 
 
-def command(python: 'Sequence[str]', name: str, payload: bytes, carried: bool = False) -> 'List[str]':
+def command(python: 'Sequence[str]', stage: str, name: str, payload: bytes) -> 'List[str]':
     """Return the arguments that start a child.
 
     :param python: the interpreter, and what runs it.
+    :param stage: the first stage, one of mitogen.boot.first_stage.
     :param name: what ps will show.
-    :param carried: True: the command line itself holds the payload; False: it comes on standard input.
     """
-    if carried:
-        return list(python) + ['-c', mitogen.boot.first_stage.CARRYING, name, base64.b64encode(payload).decode()]
-    return list(python) + ['-c', mitogen.boot.first_stage.READING, name, str(len(payload))]
+    return [*python, '-c', stage, name, base64.b64encode(payload).decode() if stage is CARRYING else str(len(payload))]
 
 
 def configuration(context_id: int, parent_ids: 'Sequence[int]', token: str,

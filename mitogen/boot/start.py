@@ -11,6 +11,7 @@ import shlex
 import mitogen.boot.payload
 import mitogen.boot.process
 from mitogen.boot.dialogue import STARTING, ConnectError, Plan
+from mitogen.boot.first_stage import CARRYING, COMPILED, READING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def spawn(method: 'mitogen.method.Method', payload: 'mitogen.boot.payload.Payloa
     :returns: (plan for the dialogue, process and channels).
     :raises ConnectError: the program cannot be started.
     """
-    data = payload.build(config)
-    command = mitogen.boot.payload.command(method.python, process_name(method), data, method.carries_core)
-    argv = method.argv(command)
-    plan = Plan(method.name, method.target(), shown(argv), b'' if method.carries_core else data, config['token'],
+    stage = COMPILED if method.has_our_python() else CARRYING if method.carries_core else READING
+    data = payload.build_compiled(config) if stage is COMPILED else payload.build(config)
+    argv = method.argv(mitogen.boot.payload.command(method.python, stage, process_name(method), data))
+    plan = Plan(method.name, method.target(), shown(argv), b'' if stage is CARRYING else data, config['token'],
                 method.connect_timeout, method.at_once, method.prompts(), method.refusals(), method.password_error,
                 method.asks_on)
     try:

@@ -264,7 +264,7 @@ def test_a_log_record_that_is_too_large_is_cut(small, caplog, character):
 
 
 def test_a_module_that_is_too_large(write, small):
-    write({'x_big.py': b'# ' + base64.b64encode(os.urandom(200000)) + b'\n', 'x_small.py': ''})
+    write({'x_big.py': b'X = "%s"\n' % base64.b64encode(os.urandom(200000)), 'x_small.py': ''})
     began = time.monotonic()
     name, text = small.call(targets_imports.why_not, 'x_big')
     assert time.monotonic() - began < 10

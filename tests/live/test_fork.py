@@ -1,6 +1,7 @@
 """Forked children: copies of this process that share nothing with it that could do harm."""
 
 import atexit
+import importlib
 import logging
 import os
 import random
@@ -19,6 +20,7 @@ import targets
 import targets_bad
 import targets_fork
 import targets_imports
+from mitogen.core import CallError
 
 
 @pytest.fixture
@@ -230,6 +232,28 @@ def test_descriptors_of_siblings_are_closed(router):
         assert not before & theirs
         grandchild = router.fork(via=child)
         assert not before & set(grandchild.call(targets_fork.descriptor_targets).values())
+
+
+def test_contexts_of_the_process_that_forked_are_not_ours(router):
+    child = router.local()
+    child.call(targets_fork.keep)
+    fork = router.fork(via=child)
+    for _ in range(3):
+        with pytest.raises(CallError, match='broker is shut down'):
+            fork.call(targets_fork.call_kept)
+    assert child.call(targets_fork.call_kept) != child.call(os.getpid)
+
+
+def test_a_traceback_in_a_fork_has_lines_of_what_was_loaded_before(write, router):
+    child = router.local()
+    write({'x_fails.py': 'def fail():\n    raise ValueError(1)  # here\n'})
+    fail = importlib.import_module('x_fails').fail
+    child.call(targets_imports.import_by_name, 'x_fails')
+    for fork in router.fork(via=child), router.fork(via=router.fork(via=child)):
+        with pytest.raises(CallError) as caught:
+            fork.call(fail)
+        assert '# here' in caught.value.remote_traceback
+        assert fork.call(os.getpid) != child.call(os.getpid)
 
 
 def test_a_sibling_sees_its_connection_end(router):

@@ -2,8 +2,11 @@
 
 import ast
 import base64
+import marshal
 import os
 import shlex
+import sys
+import types
 import zlib
 
 import pytest
@@ -12,7 +15,9 @@ from hypothesis import given, strategies as st
 import mitogen
 import mitogen.boot.payload as payload
 import mitogen.core
-from mitogen.boot.first_stage import CARRYING, HELLO, READING
+import mitogen.local
+import mitogen.ssh
+from mitogen.boot.first_stage import CARRYING, COMPILED, HELLO, READING
 from mitogen.modules import own
 
 NAME = 'mitogen:deploy@control:12345'
@@ -54,26 +59,27 @@ def test_core_and_configuration_are_within_the_budget(made):
 
 
 def test_the_command_line_is_within_the_budget(made):
-    words = payload.command(['python3'], NAME, build(made))
-    assert len(' '.join(map(shlex.quote, words))) <= payload.MAX_COMMAND == 400
+    for stage in READING, COMPILED:
+        words = payload.command(['python3'], stage, NAME, build(made))
+        assert len(' '.join(map(shlex.quote, words))) <= payload.MAX_COMMAND == 400
 
 
 def test_a_core_that_is_carried_fits_one_argument(made):
     """Linux takes 128 KiB in one, and ssh makes one of all."""
-    assert len(' '.join(payload.command(['python3'], NAME, build(made), carried=True))) < 1 << 17
+    assert len(' '.join(payload.command(['python3'], CARRYING, NAME, build(made)))) < 1 << 17
 
 
 # ---- The first stage
 
 
-@pytest.mark.parametrize('stage', [READING, CARRYING], ids=['reading', 'carrying'])
+@pytest.mark.parametrize('stage', [READING, CARRYING, COMPILED], ids=['reading', 'carrying', 'compiled'])
 def test_every_shell_passes_it_on_unharmed(stage):
     """Between single quotes: ! is history to csh, $ a variable to fish."""
     assert not set(stage) & set("'\n\r!$`\0")
     assert stage.isascii()
 
 
-@pytest.mark.parametrize('stage', [READING, CARRYING], ids=['reading', 'carrying'])
+@pytest.mark.parametrize('stage', [READING, CARRYING, COMPILED], ids=['reading', 'carrying', 'compiled'])
 def test_the_oldest_python_can_read_it(stage):
     ast.parse(stage, feature_version=(3, 6))
     # Python 2 has to read as far as the line that says that it is too old: all is one line, so all of it.
@@ -81,8 +87,8 @@ def test_the_oldest_python_can_read_it(stage):
 
 
 def test_hello_is_not_on_the_command_line(made):
-    for carried in False, True:
-        command = ' '.join(payload.command(['python3'], NAME, build(made), carried)).encode()
+    for stage in READING, CARRYING, COMPILED:
+        command = ' '.join(payload.command(['python3'], stage, NAME, build(made))).encode()
         assert HELLO not in command and HELLO.strip() not in command
     assert ast.literal_eval(READING[READING.index('b"'):READING.index('[::-1]')])[::-1] == HELLO
 
@@ -97,17 +103,34 @@ def test_neither_marker_nor_hello_is_in_what_we_send(made, token):
 
 
 def test_the_command_that_reads():
-    assert payload.command(['sudo', 'python3'], NAME, b'12345') == ['sudo', 'python3', '-c', READING, NAME, '5']
+    words = payload.command(['sudo', 'python3'], READING, NAME, b'12345')
+    assert words == ['sudo', 'python3', '-c', READING, NAME, '5']
 
 
 def test_the_command_that_carries():
-    words = payload.command(('python3',), NAME, bytes(range(256)), carried=True)
+    words = payload.command(('python3',), CARRYING, NAME, bytes(range(256)))
     assert words[:4] == ['python3', '-c', CARRYING, NAME]
     assert base64.b64decode(words[4]) == bytes(range(256))
     assert shlex.split(' '.join(map(shlex.quote, words))) == words
 
 
 # ---- The payload
+
+
+def test_only_a_child_on_the_interpreter_that_runs_here_gets_a_compiled_core():
+    assert mitogen.local.Method().has_our_python()
+    assert not mitogen.local.Method(python_path=[sys.executable, '-E']).has_our_python()
+    assert not mitogen.ssh.Method(hostname='host', python_path=sys.executable).has_our_python()
+
+
+def test_a_compiled_core_is_only_for_the_version_that_made_it(made):
+    core, run = marshal.loads(made.build_compiled(payload.configuration(5, [0], 'token', {})))
+    marshal.loads(zlib.decompress(core))
+    ast.parse(run)
+    replaced = types.SimpleNamespace(hexversion=sys.hexversion + (1 << 16), exit=sys.exit)
+    with pytest.raises(SystemExit, match='another version'):
+        exec(run, {'sys': replaced, 'core': core})
+
 
 
 def test_two_children_differ_only_behind_the_core(made):
