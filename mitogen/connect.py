@@ -191,7 +191,7 @@ class Connector:
         via = kwargs.pop('via', None)
         if via is not None and via.context_id != self.context_id:
             return self.proxy_connect(via, method_name, name, **kwargs)
-        outcome = Latch()
+        outcome = Latch(self.broker)
         method = mitogen.method.load(method_name)(**kwargs)
         self.start_child(method, name, self.allocate_id(), outcome.put)
         return Outcome(outcome.get()).unpickle()

@@ -1685,8 +1685,8 @@ class ExternalContext(Seed):
 def name_process(name: str) -> None:
     """Overwrite the command line that ps shows with `name`, where the system lets us (Linux)."""
     try:
-        with open('/proc/self/stat') as fp:
-            start, end = map(int, fp.read().split(')')[-1].split()[45:47])      # proc(5): arg_start, arg_end
+        with open('/proc/self/stat', 'rb', 0) as fp:
+            start, end = map(int, fp.read().split(b')')[-1].split()[45:47])     # proc(5): arg_start, arg_end
         with open('/proc/self/mem', 'r+b', 0) as memory:
             memory.seek(start)
             memory.write(name.encode()[:end - start - 1].ljust(end - start, b'\0'))

@@ -47,7 +47,7 @@ def iterate(contexts: 'Iterable[Any]', fn: 'Any', *args: 'Any', **kwargs: 'Any')
     if not known:
         return
     router = next(iter(known.values())).router
-    latch = Latch()
+    latch = Latch(router.broker)
     fan = Fan(Request(router, fn, args, kwargs), list(known), latch.put)
     try:
         missing = len(known)

@@ -7,6 +7,7 @@ connections, temporary files. What belongs to this library, to random and to log
 """
 
 import fcntl
+import gc
 import os
 import random
 import signal
@@ -73,6 +74,8 @@ def _run(method: Method, router: 'Any', config: 'Dict[str, Any]', reader: int, w
         os.setsid()                     # as every child: a Ctrl-C is for the master
         for fd in others + tuple(mitogen.core.Side.all_open):
             os.close(fd)                # or our siblings would never see their connections end
+        if hasattr(gc, 'freeze'):       # Python 3.7
+            gc.freeze()                 # to look through what is inherited would copy all its memory
         mitogen.core.Side.all_open.clear()
         router.broker.disown()
         reader, writer = _out_of_the_way(reader), _out_of_the_way(writer)

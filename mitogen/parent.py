@@ -109,7 +109,7 @@ class Context(mitogen.core.Context):
 
         :param wait: return once it is gone.
         """
-        gone = Latch()
+        gone = Latch(self.router.broker)
         if wait:
             mitogen.core.listen(self, 'disconnect', gone.put)
         self.send(Message(handle=mitogen.core.SHUTDOWN))

@@ -4,6 +4,7 @@ A method and a configuration -> a running program, and what the dialogue with it
 Ring 1. Runs on the thread that connects, so that the broker is not kept waiting by fork and exec.
 """
 
+import functools
 import os
 import pwd
 import shlex
@@ -25,11 +26,15 @@ SHOWN_WORD = 60
 
 def process_name(method: 'mitogen.method.Method') -> str:
     """What ps shows for a child: by default, who started it."""
+    return 'mitogen:' + (method.remote_name or '%s@%s:%d' % (user_name(os.getuid()), os.uname()[1], os.getpid()))
+
+
+@functools.lru_cache(1)
+def user_name(uid: int) -> str:
     try:
-        user = pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:            # an account without a name, in a container for example
-        user = str(os.getuid())
-    return 'mitogen:' + (method.remote_name or '%s@%s:%d' % (user, os.uname()[1], os.getpid()))
+        return str(uid)
 
 
 def shown(argv: 'List[str]') -> str:
