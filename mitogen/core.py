@@ -266,7 +266,7 @@ def encode(*values: 'Any') -> bytes:
         for value in values:
             pickler.dump(value)
     except RecursionError:
-        raise TypeError('this value is nested too deeply to be sent') from None
+        raise TypeError('nested too deeply to be sent') from None
     return out.getvalue()
 
 
@@ -327,7 +327,7 @@ class Message:
     @property
     def reason(self) -> str:
         """Of a dead message: why."""
-        return self.data.decode('utf-8', 'replace') or 'no reason given'
+        return self.data.decode('utf-8', 'replace') or 'no reason'
 
     def pack(self) -> bytes:
         """Return the header; the data goes behind it unchanged."""
@@ -368,10 +368,9 @@ class Framer:
 
     def __init__(self, max_message_size: int = MAX_MESSAGE_SIZE) -> None:
         self._max = max_message_size
-        self._rest = b''                            # part of a header
-        self._missing = 0                           # bytes of
-        self._begun: 'Optional[Message]' = None     # the message that is under way, of which this is here:
-        self._body = BytesIO()
+        self._rest = b''                                            # part of a header
+        self._begun: 'Optional[Message]' = None                     # the message that is under way
+        self._body, self._missing = BytesIO(), 0                    # what of it is here, bytes that are not
 
     def receive(self, data: bytes) -> 'List[Message]':
         """Return the messages that `data` completes; raise StreamError when they are not ours, or too large."""
@@ -513,7 +512,7 @@ def fire(obj: 'Any', name: str, *args: 'Any', **kwargs: 'Any') -> None:
         try:
             fn(*args, **kwargs)
         except Exception:
-            log(ERROR, 'listener %r failed', fn)
+            log(ERROR, 'error in %r', fn)
 
 
 def takes_econtext(fn: 'Function') -> 'Function':
@@ -616,7 +615,12 @@ class Latch:
         """Add a value and wake one waiter; raise LatchError when closed."""
         if self.closed:
             raise LatchError('latch is closed')
-        self._queue.put(obj)
+        self._add(obj)
+
+    def _add(self, item: 'Any') -> None:
+        self._queue.put(item)
+        if self.broker:
+            self.broker.nudge()         # whoever waits here may do its work, and sleep
         (self.notify or id)(self)       # read once: another thread may take it away behind a test
 
     def get(self, timeout: 'Optional[float]' = None, block: bool = True) -> 'Any':
@@ -642,8 +646,7 @@ class Latch:
         """Refuse further values, and wake all who wait with LatchError."""
         if not self.closed:
             self.closed = True
-            self._queue.put(_END)
-            (self.notify or id)(self)
+            self._add(_END)
 
     def empty(self) -> bool:
         return not self.size()
@@ -665,25 +668,23 @@ BRISK = 0.0003
 class Broker(Seed):
     """Waits for descriptors, and owns all that belongs to routing. Signals: `shutdown`, `exit` when all has ended.
 
-    It has a thread of its own. But a thread that waits for an answer does the broker's work meanwhile if it finds that
-    free: so the answer needs no switch between threads, which takes longer than all else. "The broker thread" is
-    whichever does the work, one at a time. The own thread rests while others come back for it again and again.
+    It has a thread of its own. But a thread that sends, or waits for an answer, does the broker's work meanwhile if it
+    finds that free: a switch between threads takes longer than all else. "The broker thread" is whichever does the
+    work, one at a time. The own thread rests while others come back for it again and again.
     """
 
     grown_in = 'mitogen.broker'
 
     stopping = _closed = _brisk = False
-    _interruptible = False                          # the driver waits, see hold()
+    _dozing = _interruptible = False                # the own thread sleeps until called; the driver waits, see hold()
     _held: 'Optional[Function]' = None
     _poll: 'Any' = None                             # what waits for the descriptors, if it still fits
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._deferred: 'List[Any]' = []            # under the lock, as are the next, and whether we are closed
-        self._driver = -1                           # id of the thread that does the work; 0: none
-        self._drives = 0                            # how often a thread that waits took it
+        self._driver, self._drives = -1, 0          # id of the thread at work, 0: none; how often one took it
         self._waiting: 'Dict[Any, int]' = {}        # queue that others wait in -> the thread
-        self._dozing = False                        # the own thread sleeps until it is called
         self._call: 'Any' = SimpleQueue()           # what calls it
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
         # Streams with something new to send. Not sent at once: what one turn has for a stream goes out in one piece.
@@ -699,17 +700,21 @@ class Broker(Seed):
     def defer(self, fn: 'Function', *args: 'Any', **kwargs: 'Any') -> None:
         """Run ``fn(*args, **kwargs)`` on the broker thread; at once when called there. Any thread. Raise Error when the
         broker has ended. If this does not raise, the function will run."""
-        if threading.get_ident() == self._driver:
+        me = threading.get_ident()
+        if me == self._driver:
             fn(*args, **kwargs)
             return
         with self._lock:
             if self._closed:
                 raise Error('the broker is shut down')
-            # First, or Ctrl-C after the other would leave work of which the broker never hears. When nobody is at work,
-            # the first thing that the next one does is to look.
+            # First, or Ctrl-C after the other would leave work of which the broker never hears.
             if self._driver and not self._deferred:
                 self._waker.wake()
             self._deferred.append((fn, args, kwargs))
+            self._driver = self._driver or me
+        if me == self._driver:      # nobody was at work
+            self._leave()
+            self.let_go()
 
     def start_receive(self, stream: 'Any') -> None:
         """Call ``stream.on_receive(broker)`` whenever its receive side can be read. Any thread."""
@@ -737,8 +742,12 @@ class Broker(Seed):
 
     def shutdown(self) -> None:
         """Begin the end. Any thread, any number of times."""
+        self.nudge(self._begin_shutdown)
+
+    def nudge(self, fn: 'Function' = bool) -> None:
+        """As defer(), but when the broker has ended, that is all right. Any thread."""
         try:
-            self.defer(self._begin_shutdown)
+            self.defer(fn)
         except Error:
             pass
 
@@ -765,7 +774,7 @@ class Broker(Seed):
                 if len(waiting) == 1 and not waiting[0].empty() and not self.stopping:
                     self._rest()        # only one has waited, and has what it waits for: let it work for itself
         except BaseException:       # a bug of ours: nobody may be left waiting for it
-            log(ERROR, 'broker failed')
+            log(ERROR, 'error in %r', self)
         self._end()
 
     def _rest(self) -> None:
@@ -786,12 +795,15 @@ class Broker(Seed):
                 self._dozing = drives == self._drives and bool(self._driver)
 
     def _leave(self) -> None:
-        """Let others do the work."""
-        with self._lock:
-            self._driver = 0
-            if self._dozing or self._waiting or self.stopping:
-                self._dozing = False
-                self._call.put(self._waiting or self.stopping)
+        """Do what is left to do now, and let others go on."""
+        while self.on_thread():
+            self._settle()
+            with self._lock:
+                if not self._deferred:
+                    self._driver = 0
+                    if self._dozing or self._waiting or self.stopping:
+                        self._dozing = False
+                        self._call.put(self._waiting or self.stopping)
 
     def wait_for(self, queue: 'Any', timeout: 'Optional[float]') -> 'Any':
         """Return ``queue.get(True, timeout)``, and do the broker's work meanwhile if nobody else does. Any thread."""
@@ -817,8 +829,7 @@ class Broker(Seed):
         finally:
             self._interruptible = False
             self._waiting.pop(queue, None)
-            if me == self._driver:
-                self._leave()
+            self._leave()
 
     def hold(self, fn: 'Function') -> bool:
         """Ctrl-C has hit this thread. If it does the broker's work, have ``fn()`` called after that and return True."""
@@ -882,7 +893,7 @@ class Broker(Seed):
         except BlockingIOError:
             pass        # ready it was said to be, ready it was not
         except Exception:
-            log(ERROR, 'broker: error in %r', stream)
+            log(ERROR, 'error in %r', stream)
             if stream is not None:
                 stream.on_disconnect(self)
 
@@ -893,7 +904,7 @@ class Broker(Seed):
             try:
                 fn(*args, **kwargs)
             except Exception:
-                log(ERROR, 'broker: error in %r', fn)
+                log(ERROR, 'error in %r', fn)
 
     def _end(self) -> None:
         # In the order in which they came: what a child has printed goes out before the link to its parent is closed.
@@ -1046,8 +1057,6 @@ class Router(Seed):
         self.add_handler(self._on_del_route, DEL_ROUTE, policy=has_parent_authority)
         listen(broker, 'exit', self._on_broker_exit)
 
-    # contexts
-
     def myself(self) -> 'Context':
         """Return a Context for the one that this router belongs to. Any thread."""
         return self.context_by_id(self.context_id, name='self')     # type: ignore[return-value]
@@ -1066,8 +1075,6 @@ class Router(Seed):
     def stream_by_id(self, context_id: int) -> 'Optional[Stream]':
         """Return the stream that leads to a context, or None."""
         return self.parent_stream
-
-    # handles
 
     def add_handler(self, fn: 'Callable[[Message], Any]', handle: 'Optional[int]' = None, persist: bool = True,
                     policy: 'Optional[Callable[[Message, Any], Any]]' = None, respondent: 'Optional[Context]' = None,
@@ -1095,8 +1102,6 @@ class Router(Seed):
             respondent = self._handlers.pop(handle)[3]
             if respondent is not None:
                 self._awaiting.get(respondent.context_id, set()).discard(handle)
-
-    # messages
 
     def route(self, msg: Message) -> None:
         """Send a message, to this context or another; raise Error when the broker has ended. Any thread; the order of
@@ -1164,9 +1169,7 @@ class Router(Seed):
         try:
             fn(msg)
         except Exception:
-            log(ERROR, 'handler of %r failed', msg)
-
-    # those who are gone
+            log(ERROR, 'error in %r', msg)
 
     def _on_del_route(self, msg: Message) -> None:
         """The parent says that contexts are gone of which we know."""

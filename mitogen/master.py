@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from _signal import SIGINT, getsignal, signal  # type: ignore  # signal.py makes enums of what these take and return
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -38,17 +39,27 @@ class Broker(mitogen.broker.Broker):
             atexit.register(self._at_exit)
             mitogen.core.listen(self, 'exit', lambda: atexit.unregister(self._at_exit))
 
+    def defer(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        if self.on_thread():
+            fn(*args, **kwargs)
+        else:
+            self._shielded(mitogen.broker.Broker.defer, fn, *args, **kwargs)
+
     def wait_for(self, queue: Any, timeout: float | None) -> Any:
+        return self._shielded(mitogen.broker.Broker.wait_for, queue, timeout)
+
+    def _shielded(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run a method of the broker; Ctrl-C strikes where it waits, or after it, not while it works."""
         handler = getsignal(SIGINT)
         if not callable(handler) or threading.current_thread() is not threading.main_thread():
-            return mitogen.broker.Broker.wait_for(self, queue, timeout)
+            return fn(self, *args, **kwargs)
 
-        def on_interrupt(*args: Any) -> None:
-            if not self.hold(lambda: handler(*args)):
-                handler(*args)
+        def on_interrupt(*signal_and_frame: Any) -> None:
+            if not self.hold(lambda: handler(*signal_and_frame)):
+                handler(*signal_and_frame)
         signal(SIGINT, on_interrupt)
         try:
-            return mitogen.broker.Broker.wait_for(self, queue, timeout)
+            return fn(self, *args, **kwargs)
         finally:
             signal(SIGINT, handler)
             self.let_go()

@@ -63,6 +63,35 @@ def test_who_waits_for_long_serves_another(router, child):
     assert not waiting.is_alive()
 
 
+def test_what_is_sent_goes_out_at_once_though_nobody_waits(router, child):
+    stream, gone = router.stream_by_id(child.context_id), 0
+    for _ in range(50):
+        child.call(targets.echo, 1)
+        child.call_no_reply(targets.echo, 1)
+        gone += not stream._unsent and not router.broker._deferred
+    assert gone > 40        # else the broker's own thread was at work
+
+
+@pytest.mark.parametrize('close', [Receiver.close, lambda receiver: receiver._on_receive(Message())])
+def test_who_drives_wakes_for_what_comes_from_another_thread(router, child, close):
+    receivers, woken = [Receiver(router) for _ in range(20)], []
+
+    def wait():
+        for receiver in receivers:
+            try:
+                woken.append(receiver.get())
+            except mitogen.core.LatchError as exc:
+                woken.append(exc)
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    for number, receiver in enumerate(receivers):
+        support.wait_for(lambda number=number: len(woken) == number)
+        time.sleep(0.03 * (number % 2))         # until the broker's own thread rests, or not
+        close(receiver)
+    waiting.join(20)
+    assert len(woken) == 20
+
+
 def test_who_leaves_does_not_leave_another_without(router, child):
     """One waits while another drives, who goes away and does not come back."""
     other = router.local()
