@@ -34,6 +34,9 @@ ACKNOWLEDGE_EVERY = WINDOW // 8
 #: Files that one context may have under way. Each holds a descriptor, and a hostile context must not get all of ours.
 MAX_UNDER_WAY = 64
 
+#: Characters of a path, as most systems have it. To resolve it costs a system call for each folder.
+MAX_PATH = 4096
+
 SERVICE_ENDED = 'the service has ended'
 
 
@@ -236,6 +239,8 @@ class FileService(Service):
             source.close()
 
     def _open(self, path: str, privileged: bool) -> int:
+        if len(path) > MAX_PATH:
+            raise Error('the path has %d characters', len(path))
         if privileged or path in self._paths:
             return os.open(path, os.O_RDONLY | os.O_NONBLOCK)       # a FIFO would wait for a writer
         real = os.path.realpath(path)

@@ -5,6 +5,7 @@ Ring 1. A leaf fetches this when somebody imports logging there.
 """
 
 import logging
+import re
 import sys
 
 import mitogen.core
@@ -12,10 +13,20 @@ from mitogen.core import Message, Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Set
 
 #: Longest text of one record; beyond it somebody logs data, not news.
 MAX_TEXT = 1 << 20
+
+#: Longest name of a logger, or of a context, that is shown. A name is one line's beginning, not its content.
+MAX_NAME = 200
+
+#: Loggers that are made for contexts. The logging module never forgets one, and a child that starts children, or says
+#: so, could fill the memory with them.
+MAX_LOGGERS = 10000
+
+#: What may command a terminal, or cannot be printed, is in here; so is much that can.
+_UNUSUAL = re.compile('[^ -~\n\t]+')
 
 
 def log(level: int, fmt: str, *args: 'Any') -> None:
@@ -68,7 +79,8 @@ def connect(router: 'Any') -> None:
 
 def visible(text: str) -> str:
     """Return text of another context with anything that could command a terminal made visible."""
-    return ''.join(c if c.isprintable() or c in '\n\t' else '\\x%02x' % ord(c) for c in text)
+    # A megabyte, on the broker thread: only what is unusual is looked at one by one.
+    return _UNUSUAL.sub(lambda part: ''.join(c if c.isprintable() else '\\x%02x' % ord(c) for c in part.group()), text)
 
 
 def debug_to_file(broker: 'Any', path: str) -> None:
@@ -97,12 +109,29 @@ class FromChildren:
 
     def __init__(self, router: 'Any') -> None:
         self._router = router
+        self._names: 'Set[str]' = set()
         router.add_handler(self._on_record, mitogen.core.FORWARD_LOG)
 
     def _on_record(self, msg: Message) -> None:
-        name, level, text = msg.unpickle()
+        try:
+            name, level, text = msg.unpickle()
+        except (mitogen.core.Error, TypeError, ValueError):
+            name = level = text = None
+        # Not str(): a list of lists that share each other is small, and its text larger than any memory.
+        if not (type(name) is type(text) is str and type(level) is int and 0 <= level <= 1000):
+            mitogen.core.log(mitogen.core.DEBUG, 'no log record, from context %s', msg.src_id)
+            return
         context = self._router.context_by_id(msg.src_id)
-        name, shown = visible(str(name)), visible(str(text))
-        logger = logging.getLogger('mitogen.ctx.%s' % (context.name or 'context-%d' % context.context_id))
-        logger.log(int(level), '%s: %s', name, shown, extra={
+        name, shown = visible(name[:MAX_NAME]), visible(text[:MAX_TEXT])
+        logging.getLogger(self._logger_name(context)).log(level, '%s: %s', name, shown, extra={
             'mitogen_context': context, 'mitogen_name': name, 'mitogen_msg': msg, 'mitogen_message': shown})
+
+    def _logger_name(self, context: 'Any') -> str:
+        """Below which logger its records go. Of what was started by a child the name is what that child says."""
+        own = context.name if context.name and type(context.name) is str else 'context-%d' % context.context_id
+        name = 'mitogen.ctx.' + visible(own[:MAX_NAME]).replace('\n', ' ')
+        if name not in self._names:
+            if len(self._names) >= MAX_LOGGERS:
+                return 'mitogen.ctx'
+            self._names.add(name)
+        return name

@@ -18,10 +18,17 @@ import mitogen.core
 import mitogen.logs
 import mitogen.modules.responder
 import mitogen.parent
-from mitogen.core import ADD_ROUTE, ALLOCATE_ID, Message
+from mitogen.core import ADD_ROUTE, ALLOCATE_ID, Error, Message
 
 #: Ids in one answer. A child asks for a few at once; one that wants more is refused, so that none can use them all up.
 MAX_IDS = 1024
+
+#: Ids that one child, and all below it, may have at a time; each costs memory here and on the way. A
+#: hundred hosts behind one, with a thousand children each, take less.
+MAX_HELD = 1 << 18
+
+#: There are no more than the header of a message has room for; none is used twice.
+LAST_ID = (1 << 32) - 1
 
 
 class Broker(mitogen.broker.Broker):
@@ -80,12 +87,22 @@ class IdAllocator:
         self._lock = threading.Lock()
         self._next = 1
         self._owners: dict[int, int] = {}       # id -> id of the context that it was given to
+        self._held: dict[int, int] = {}         # id of a child of ours -> how many ids it and those below it have
         router.add_handler(self._on_request, ALLOCATE_ID)
 
     def allocate(self, owner: int = 0, count: int = 1) -> int:
-        """Return the first of `count` ids for children of `owner`, with routes to it everywhere on the way."""
+        """Return the first of `count` ids for children of `owner`, with routes to it everywhere on the way.
+
+        :raises Error: that would be too many.
+        """
         with self._lock:
-            first = self._next
+            first, top = self._next, self._top(owner)
+            if first + count - 1 > LAST_ID:
+                raise Error('all ids are used up')
+            if owner and self._held.get(top, 0) + count > MAX_HELD:
+                raise Error('context %d and those below it have %d ids already', top, self._held[top])
+            if owner:
+                self._held[top] = self._held.get(top, 0) + count
             self._next += count
             for context_id in range(first, first + count):
                 self._owners[context_id] = owner
@@ -101,6 +118,9 @@ class IdAllocator:
             found.append(context_id)
         return found
 
+    def _top(self, context_id: int) -> int:
+        return [context_id, *self.ancestors(context_id)][-1]
+
     def _grant(self, first: int, count: int, owner: int) -> None:
         self._router.routes.grant(first, count, owner)
         # From the top down: the message to each hop is delivered by those that have heard already.
@@ -108,18 +128,28 @@ class IdAllocator:
             self._router.route(Message.pickled((first, count, owner), dst_id=hop, handle=ADD_ROUTE))
 
     def _on_request(self, msg: Message) -> None:
-        owner, count = msg.unpickle()
-        if not (isinstance(owner, int) and isinstance(count, int) and 0 < count <= MAX_IDS
+        try:
+            owner, count = msg.unpickle()
+        except (mitogen.core.Error, TypeError, ValueError):
+            owner = count = None
+        # Not shown: what is no number may be larger than any memory when it is text.
+        if not (type(owner) is type(count) is int and 0 < count <= MAX_IDS
                 and {msg.src_id, msg.auth_id} & {0, owner, *self.ancestors(owner)}):
-            msg.reply(Message.dead('ids for context %r refused' % (owner,)))
+            msg.reply(Message.dead('ids for context %s refused' % (owner if type(owner) is int else 'of that kind')))
             return
-        msg.reply(self.allocate(owner, count))
+        try:
+            msg.reply(self.allocate(owner, count))
+        except Error as exc:
+            msg.reply(Message.dead(str(exc)))
 
     def forget(self, ids: list[int]) -> None:
         """Contexts are gone; so are those that were to be started by them."""
         with self._lock:
+            for top in [self._top(context_id) for context_id in ids if self._owners.get(context_id)]:
+                self._held[top] -= 1
             for context_id in ids:
                 self._owners.pop(context_id, None)
+                self._held.pop(context_id, None)
 
 
 class Router(mitogen.parent.Router):

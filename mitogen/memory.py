@@ -106,6 +106,7 @@ class MemoryStream(mitogen.core.Stream):
         self.router, self.remote_id, self.name, self.chunk = router, remote_id, name, chunk
         self.peer: MemoryStream | None = None
         self.modules_sent: set[str] = set()
+        self.sources_sent: set[str] = set()
         self.needs_code = self.takes_compiled = False      # all contexts of the tree share the modules of this process
         self._framer = mitogen.core.Framer(router.max_message_size)
         self._unsent = deque()

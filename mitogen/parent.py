@@ -8,6 +8,7 @@ become those defined here. Methods of Router run on any thread unless they say o
 import threading
 
 import mitogen.boot.connection
+import mitogen.boot.dialogue
 import mitogen.boot.payload
 import mitogen.broker
 import mitogen.connect
@@ -19,10 +20,16 @@ from mitogen.core import ADD_ROUTE, ALLOCATE_ID, DEL_ROUTE, Kwargs, Latch, Messa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, FrozenSet, Iterable, List, Optional, Tuple
+    from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
 #: Ids that a parent asks from the master at once. A tree that grows sideways asks once for each so many children.
 IDS_AT_ONCE = 16
+
+#: Forged messages of one child that are worth a line each. Without an end to it, 26 bytes would buy a line of the log.
+MAX_WARNINGS = 100
+
+#: Longest reason that a child may give for a loss; everybody who knew what was lost is sent it.
+MAX_REASON = 4000
 
 #: Seconds that a child waits for ids.
 ID_TIMEOUT = 60.0
@@ -140,6 +147,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self._prepare_connector()
         self._ids: 'List[int]' = []
         self._ids_lock = threading.Lock()
+        self._forgeries: 'Dict[Any, int]' = {}
         self._payload_lock = threading.Lock()
         self._payload: 'Optional[mitogen.boot.payload.Payload]' = None
         self.add_handler(self._on_add_route, ADD_ROUTE, policy=mitogen.core.has_parent_authority)
@@ -175,7 +183,8 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         why = self.routes.forgery(msg, stream)
         if why:
             # A refusal that was overtaken by the news that the context is gone has lost its way: no reason to alarm.
-            level = mitogen.core.DEBUG if msg.is_dead else mitogen.core.WARNING
+            self._forgeries[stream] = count = self._forgeries.get(stream, 0) + (not msg.is_dead)
+            level = mitogen.core.DEBUG if msg.is_dead or count > MAX_WARNINGS else mitogen.core.WARNING
             mitogen.core.log(level, 'dropped %r from %s: %s', msg, stream.name, why)
         else:
             if stream in self.routes.trusted and msg.auth_id == stream.remote_id:
@@ -183,7 +192,10 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
             self._forward(msg, stream)
 
     def _egress(self, msg: Message, stream: 'Any') -> 'Tuple[Any, str]':
-        return self.routes.egress(msg, stream, self.unidirectional)
+        out, why = self.routes.egress(msg, stream, self.unidirectional)
+        if stream is not None and isinstance(out, mitogen.boot.connection.ChildStream) and out.is_full():
+            return None, '%s does not read, and too much waits for it already' % out.name
+        return out, why
 
     def _on_add_route(self, msg: Message) -> None:
         first, count, via = msg.unpickle()
@@ -192,19 +204,28 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
     def _on_del_route(self, msg: Message) -> None:
         """A neighbour says that contexts are gone: the parent, of any; a child, of those behind it."""
-        ids, reason = msg.unpickle()
+        try:
+            ids, reason = msg.unpickle()
+            ids = [context_id for context_id in ids if type(context_id) is int]
+        except (mitogen.core.Error, TypeError, ValueError):
+            mitogen.core.log(mitogen.core.DEBUG, 'no news of a loss, from context %s', msg.src_id)
+            return
+        if type(reason) is not str:     # it goes on to all who knew them, and must wake them
+            reason = 'no reason'
         if msg.stream is self.routes.parent_link:
             for stream in self.routes.below():
                 self._send_news(stream, ids, reason)
             self._lost(ids, reason)
         else:
             behind = set(self.routes.behind(msg.stream)) - {msg.stream.remote_id}
-            self._forget([context_id for context_id in ids if context_id in behind], reason)
+            reason = mitogen.boot.dialogue.visible(reason[:MAX_REASON].encode('utf-8', 'replace'))
+            self._forget(sorted(behind.intersection(ids)), reason)
 
     def _on_stream_lost(self, stream: mitogen.core.Stream, reason: str) -> None:
         # Its own id too: one that never became ready has no route yet, but those above have been told of one.
         ids = sorted({stream.remote_id, *self.routes.behind(stream)} - set(self.parent_ids))
         self.routes.forget_link(stream)
+        self._forgeries.pop(stream, None)
         if stream is self.routes.parent_link:
             self.parent_stream = self.routes.parent_link = None
         self._forget(ids, reason)

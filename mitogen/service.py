@@ -320,6 +320,8 @@ class Pool:
         """Answer a call. Any thread but the broker's."""
         try:
             name, method, kwargs = msg.unpickle()
+            if not (type(name) is type(method) is str):     # of anything else the text could be larger than any memory
+                raise Error('the name of a service or method is no text')
             if name not in self._invokers and not mitogen.core.has_parent_authority(msg):
                 raise Error('there is no service %s, and context %s may not start one', name, msg.src_id)
             invoker = self._invoker(name)

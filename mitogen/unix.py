@@ -148,6 +148,7 @@ class ClientStream(mitogen.core.Stream):
     def __init__(self, router: 'Any', context_id: int, reader: int, writer: int) -> None:
         mitogen.core.Stream.__init__(self, router, context_id, 'client %d' % context_id, reader, writer)
         self.modules_sent: 'Set[str]' = set()
+        self.sources_sent: 'Set[str]' = set()
         self.context = router.context_class(router, context_id, self.name)
 
     def begin(self, answer: bytes) -> None:
@@ -180,7 +181,8 @@ class _Stranger(mitogen.core.BasicStream):
 
     def _ask_id(self) -> None:
         router = self._listener.router
-        self._handle = router.add_handler(self._on_id, persist=False)
+        # From the master alone: whoever guessed the handle could name the id of another, and have its messages go here.
+        self._handle = router.add_handler(self._on_id, persist=False, respondent=router.context_by_id(0))
         router.route(Message.pickled((router.context_id, 1), handle=ALLOCATE_ID, reply_to=self._handle))
 
     def _on_id(self, msg: Message) -> None:

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 #: What a child has from its first bytes. It asks for them only to read their source.
 BORN_WITH = {'mitogen', 'mitogen.core'}
 
+#: Names in one request are short; a child that sends more is not looking for a module.
+MAX_NAME = 512
+
+#: Names that a child may ask about. Each is remembered, so that nothing is sent twice; all of Django is 2000.
+MAX_ASKED = 100000
+
 #: What makes a module of the main script; it comes along with that.
 MAIN_LOADER = 'mitogen.modules.loader'
 
@@ -63,10 +69,27 @@ class Relay:
 
     def _on_get_module(self, msg: Message) -> None:
         fullname, wanted = msg.unpickle()
-        if wanted is None:
-            self._send_source(msg.src_id or 0, str(fullname))
-        else:
-            self.answer(msg.src_id or 0, str(fullname), str(wanted))
+        if self.is_question(msg.stream, fullname):
+            if wanted is None:
+                self.answer_source(msg.stream, fullname)
+            else:
+                self.answer(msg.src_id or 0, fullname, wanted if type(wanted) is str else '')
+
+    def is_question(self, stream: 'Any', fullname: 'Any') -> bool:
+        """Whether a child asks for what may be a module. Else nothing is remembered of it. Any thread."""
+        if type(fullname) is not str:       # nor is text made of it, which could be larger than any memory
+            mitogen.core.log(mitogen.core.DEBUG, 'no request for a module, from context %d', stream.remote_id)
+            return False
+        if len(fullname) <= MAX_NAME and len(stream.modules_sent) < MAX_ASKED:
+            return True
+        self._pass_on(stream.remote_id, Module(fullname, reason='no name of a module, or one too many'))
+        return False
+
+    def answer_source(self, stream: 'Any', fullname: str) -> None:
+        """Send a child the source of a module that it has as code: once. Any thread."""
+        if fullname not in stream.sources_sent:
+            stream.sources_sent.add(fullname)
+            self._send_source(stream.remote_id, fullname)
 
     def answer(self, child_id: int, fullname: str, wanted: str) -> None:
         """Send a child the module that it asks for; broker thread."""

@@ -21,7 +21,8 @@ def ask(router: 'Any', package: str, path: str) -> 'Any':
     :returns: bytes of a file; list of (name, whether it is a folder) of a folder; None: there is nothing.
     :raises OSError: no answer came.
     """
-    receiver = Receiver(router, persist=False)      # Context.send_await() would bring in all that a parent needs
+    # Context.send_await() would bring in all that a parent needs. From nobody else: handles can be guessed.
+    receiver = Receiver(router, persist=False, respondent=router.context_by_id(0))
     try:
         router.route(Message.pickled((package, path), handle=GET_RESOURCE, reply_to=receiver.handle))
         return receiver.get(mitogen.core.MODULE_TIMEOUT).unpickle()

@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
@@ -24,7 +24,7 @@ from mitogen.core import GET_MODULE, GET_RESOURCE, Message, Module
 from mitogen.modules import finder, own, scan
 from mitogen.modules.finder import Finder, NotFound
 from mitogen.modules.main_guard import Refused
-from mitogen.modules.relay import BORN_WITH, with_loader
+from mitogen.modules.relay import BORN_WITH, MAX_NAME, with_loader
 
 #: Bytes of compressed source that are kept. Django whole is 3 MB.
 MAX_CACHE = 64 << 20
@@ -32,9 +32,13 @@ MAX_CACHE = 64 << 20
 #: By zlib. More takes ten times as long and saves a tenth.
 COMPRESSION_OF_CODE = 1
 
-#: Names in one request are short; a child that sends more is not looking for a module.
 MODULE_NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*\Z')
-MAX_NAME = 512
+
+#: Of a path inside a package, as most systems have it: each of its folders costs a system call.
+MAX_PATH = 4096
+
+#: Bytes of one request, and requests of one child that wait. One thread serves all: nobody shall wait behind a flood.
+MAX_REQUEST, MAX_WAITING = 65536, 1000
 
 #: What Python's own copy and pickle, and all that imports them, look for on every Python but this one. That there is
 #: none is news that comes along too, or they would cost a round trip.
@@ -223,6 +227,8 @@ class Responder(mitogen.modules.relay.Relay):
         self.library = Library()
         self._requests: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._waiting: Counter[Any] = Counter()     # stream -> its requests in the queue; under the lock
         self.requests_served = 0
         router.add_handler(self._on_request, GET_MODULE, policy=mitogen.modules.relay.is_from_child)
         router.add_handler(self._on_request, GET_RESOURCE)
@@ -290,7 +296,13 @@ class Responder(mitogen.modules.relay.Relay):
         if self._worker is None:
             self._worker = threading.Thread(target=self._work, name='mitogen.responder', daemon=True)
             self._worker.start()
-        self._requests.put(msg)
+        with self._lock:
+            refused = len(msg.data) > MAX_REQUEST or self._waiting[msg.stream] >= MAX_WAITING
+            self._waiting[msg.stream] += not refused
+        if refused:
+            self.apologize(msg, 'the request is too large, or one too many at once')
+        else:
+            self._requests.put(msg)
 
     def _work(self) -> None:
         while True:
@@ -298,6 +310,9 @@ class Responder(mitogen.modules.relay.Relay):
             if msg is None:
                 return
             self.serve(msg)
+            with self._lock:
+                self._waiting[msg.stream] -= 1
+                self._waiting += Counter()      # forgets who has none
 
     def serve(self, msg: Message) -> None:
         """Answer one request. Any thread but the broker's."""
@@ -307,51 +322,55 @@ class Responder(mitogen.modules.relay.Relay):
             mitogen.core.log(mitogen.core.DEBUG, 'not a request, from context %s: %s', msg.src_id, exc)
             return
         try:
-            if msg.handle == GET_MODULE:
-                self.answer(msg.src_id or 0, first, second)
-            else:
+            if msg.handle == GET_RESOURCE:
                 msg.reply(self.resource(first, second))
+            elif self.is_question(msg.stream, first):
+                self.answer(msg.src_id or 0, first, second)
         except mitogen.core.Error:
             pass            # the broker has ended
         except Exception as exc:
             mitogen.core.log(mitogen.core.ERROR, 'a request from context %s failed', msg.src_id)
-            self.apologize(msg, str(first), 'the master failed to read it: %s: %s' % (type(exc).__name__, exc))
+            self.apologize(msg, 'the master failed to read it: %s: %s' % (type(exc).__name__, exc))
 
-    def apologize(self, msg: Message, fullname: str, reason: str) -> None:
-        """Whoever asked waits: tell it that there is no answer, and why."""
+    def apologize(self, msg: Message, reason: str) -> None:
+        """Whoever asked waits: tell it that there is no answer, and why. Any thread."""
         try:
-            if msg.handle == GET_MODULE:
-                self.send(msg.src_id or 0, Module(fullname, reason=reason))
-            else:
+            if msg.handle != GET_MODULE:
                 msg.reply(Message.dead(reason))
-        except mitogen.core.Error:
-            pass            # the broker has ended
+            elif len(msg.data) <= MAX_REQUEST:
+                self._pass_on(msg.src_id or 0, Module(str.__str__(msg.unpickle()[0]), reason=reason))
+        except (mitogen.core.Error, TypeError, LookupError):
+            pass            # the broker has ended, or it was no request
 
     def _send_form(self, stream: Any, module: Module) -> None:
         if stream.takes_compiled and module.source is not None:
             module = self.library.module(module.fullname, compiled=True)
         self._pass_on(stream.remote_id, module)
 
+    def _send_source(self, child_id: int, fullname: str) -> None:
+        self._pass_on(child_id, self.library.module(fullname))
+
     def answer(self, child_id: int, fullname: str, wanted: str | None) -> None:
         stream = self._router.stream_by_id(child_id)
-        if stream is None or not isinstance(fullname, str):
-            return
-        if fullname in stream.modules_sent:
-            if wanted is None:
-                self._pass_on(child_id, self.library.module(fullname))
+        if stream is None or fullname in stream.modules_sent:
+            if stream is not None and wanted is None:
+                self.answer_source(stream, fullname)
             return
         self.requests_served += 1
         # Whatever it asks for, it waits for an answer.
         module = self.library.module(fullname) if acceptable(fullname) else Module(fullname)
         self.send(child_id, module)
         if module.source is not None:
-            roots = [wanted] if wanted and acceptable(wanted) and wanted.startswith(fullname + '.') else [fullname]
+            below = acceptable(wanted) and str(wanted).startswith(fullname + '.')
+            roots = [str(wanted)] if below else [fullname]
             for other in self.library.closure(roots, stream.modules_sent, lacking=True):
                 self.send(child_id, other)
 
     def resource(self, package: Any, path: Any) -> Any:
         """Return what importlib.resources in a child asks for: bytes, a list of (name, is folder), or None."""
-        if not acceptable(package) or not isinstance(path, str) or self.library.module(package).submodules is None:
+        if not acceptable(package) or type(path) is not str or len(path) > MAX_PATH:
+            return None
+        if self.library.module(package).submodules is None:
             return None
         for folder in finder.locations(package):
             root = os.path.realpath(folder)
