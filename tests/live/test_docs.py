@@ -125,8 +125,9 @@ def test_block_runs(block, tmp_path):
     script = tmp_path / 'test_block.py'
     script.write_text(block.source)
     run = ['-m', 'pytest', '-q', '-p', 'no:cacheprovider'] if '\ndef test_' in block.source else []
+    environment = {'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin', 'TMPDIR': str(tmp_path)}
     done = subprocess.run([sys.executable, *run, str(script)], cwd=tmp_path, stdin=subprocess.DEVNULL,
-                          env={'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin'}, capture_output=True, text=True,
+                          env=environment, capture_output=True, text=True,
                           timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
