@@ -131,3 +131,46 @@ def test_block_runs(block, tmp_path):
                           timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
+
+
+# ---- the catalogue of errors
+
+ERRORS = ROOT / 'docs' / 'errors.rst'
+#: Texts of others that the page explains as well.
+FOREIGN = {'got multiple values for argument', 'got an unexpected keyword argument', 'No such file or directory'}
+
+
+def listed_messages():
+    """Yield what stands before an explanation."""
+    for line in re.findall(r'^(``.*)\n    \S', ERRORS.read_text(), re.M):
+        yield from re.findall(r'``(.+?)``', line)
+
+
+def texts_of_the_library():
+    """Return all literals in the source, those that are put together of several pieces as one."""
+    found = []
+    for path in (ROOT / 'mitogen').rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)):
+                found.append(node.value if isinstance(node.value, str) else node.value.decode('latin-1'))
+    return '\0'.join(found)
+
+
+def test_every_message_of_the_catalogue_is_one_of_ours():
+    texts, messages = texts_of_the_library(), list(listed_messages())
+    assert len(messages) > 80
+    for message in messages:
+        for part in filter(None, (part.strip(" ,;:.'") for part in message.split('...'))):
+            if not any(foreign in part for foreign in FOREIGN):
+                assert part in texts, message
+
+
+LIMIT = re.compile(r'^``(mitogen\.[\w.]+)`` +([\d.]+)(?: (s|KiB|MiB))?  ', re.M)
+UNITS = {'': 1, 's': 1, 'KiB': 1 << 10, 'MiB': 1 << 20}
+
+
+def test_limits_are_those_of_the_source():
+    limits = LIMIT.findall(ERRORS.read_text())
+    assert len(limits) > 30
+    for name, number, unit in limits:
+        assert resolve(name) == float(number) * UNITS[unit], name
