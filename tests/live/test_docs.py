@@ -7,6 +7,7 @@ replaced by ones that stay on this machine, or ``.. needs: `` and what is missin
 import ast
 import importlib
 import inspect
+import os
 import pathlib
 import re
 import subprocess
@@ -137,7 +138,9 @@ def test_block_runs(block, tmp_path):
     script = tmp_path / 'test_block.py'
     script.write_text(block.source)
     run = ['-m', 'pytest', '-q', '-p', 'no:cacheprovider'] if '\ndef test_' in block.source else []
-    environment = {'PYTHONPATH': str(ROOT), 'PATH': '%s:/usr/bin:/bin' % tmp_path, 'TMPDIR': str(tmp_path)}
+    # The last: where there is no python3 but the one that runs this.
+    path = [str(tmp_path), '/usr/bin', '/bin', os.path.dirname(sys.executable)]
+    environment = {'PYTHONPATH': str(ROOT), 'PATH': ':'.join(path), 'TMPDIR': str(tmp_path)}
     done = subprocess.run([sys.executable, *run, str(script)], cwd=tmp_path, input='a password\n',
                           env=environment, capture_output=True, text=True,
                           timeout=60)
