@@ -1,0 +1,49 @@
+"""Connection plugin `mitogen.ansible.local`."""
+
+DOCUMENTATION = '''
+name: local
+short_description: run tasks on the controller, with warm interpreters
+description:
+  - Like C(ansible.builtin.local), but modules run as forks of an interpreter that stays, for as long as the playbook does.
+  - Commands that are no modules, and modules that are not written in Python, run as they always do.
+author: The mitogen authors
+version_added: "1.0"
+options:
+  mitogen_python:
+    description:
+      - Interpreter to begin with.
+      - By default the one that modules use; if that is yet to be discovered, the first C(python3) that is found.
+    type: string
+    vars:
+      - name: mitogen_python
+      - name: ansible_python_interpreter
+notes:
+  - The remote user is ignored, the user with which the ansible CLI was executed is used instead.
+'''
+
+import getpass  # noqa: E402
+import os  # noqa: E402
+
+from mitogen.ansible import connection  # noqa: E402
+
+
+class Connection(connection.Connection):        # type: ignore[misc]
+    """This machine."""
+
+    # By this name Ansible knows that relative paths are those of the playbook.
+    transport = 'local'
+
+    def __init__(self, *args, **kwargs):        # type: ignore[no-untyped-def]
+        super().__init__(*args, **kwargs)
+        try:
+            self.default_user = getpass.getuser()
+        except (ImportError, KeyError, OSError):
+            self.default_user = str(os.getuid())
+
+    def login(self):                            # type: ignore[no-untyped-def]
+        """How to get there."""
+        self._play_context.remote_user = self.default_user
+        return {'method': 'local', 'options': {'python_path': self.python_words()}}
+
+    def _remote(self, path):                    # type: ignore[no-untyped-def]
+        return os.path.abspath(os.path.join(self.cwd or '', os.path.expanduser(path)))

@@ -1,0 +1,183 @@
+"""
+What all connection plugins have in common: they run in a worker of Ansible, and hand everything to the broker process.
+
+Ring 2. Needs ansible-core, and of this library only what is small: it is imported for every task.
+"""
+
+import os
+from typing import Any
+
+from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
+from ansible.plugins.connection import ConnectionBase
+from ansible.utils.display import Display
+
+from mitogen.ansible import attach, commands
+from mitogen.ansible.wire import plain
+
+display = Display()
+
+#: Interpreters to begin with, where none is configured: the first that is there.
+PYTHONS = 'python3', '/usr/bin/python3', '/usr/libexec/platform-python', '/usr/local/bin/python3', 'python'
+
+#: What finds it. The rest of the command line is Python's.
+FIND_PYTHON = ['/bin/sh', '-c', 'for p in %s; do command -v "$p" >/dev/null 2>&1 && exec "$p" "$@"; done; '
+               'echo "python3: command not found" >&2; exit 127' % ' '.join(PYTHONS), 'sh']
+
+
+def remember_commands(plugin: Any) -> None:
+    """Have a become plugin, this object of it alone, remember what it was asked to wrap, and into what."""
+    build = plugin.build_become_command
+
+    def build_become_command(command: str, shell: Any) -> Any:
+        wrapped = build(command, shell)
+        plugin.mitogen_wrapped = command, wrapped, shell
+        return wrapped
+    plugin.build_become_command = build_become_command
+    plugin.mitogen_build, plugin.mitogen_wrapped = build, None
+
+
+class Connection(ConnectionBase):      # type: ignore[misc]
+    """Base of the plugins. Each tells how to log in, the rest is here."""
+
+    has_pipelining = True
+    # A module needs no file of its own on the target, whatever is configured for other connections.
+    always_pipeline_modules = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cwd: 'str | None' = None
+        # Built in the main process, for reset(), there is no such argument, and that is the playbook itself.
+        self._playbook_pid = int(kwargs.get('ansible_playbook_pid') or os.getpid())
+        self._sock: Any = None
+        self._login: Any = None
+
+    # how to get there
+
+    def login(self) -> 'dict[str, Any]':
+        """Return `method`, `options` and whatever else mitogen.ansible.tree.Tree.account() wants to know."""
+        raise NotImplementedError
+
+    def python_words(self) -> 'list[str]':
+        """The interpreter to begin with: what is configured for modules, unless that is yet to be discovered."""
+        python = str(self.get_option('mitogen_python') or '')
+        if not python or python.startswith('auto'):
+            return FIND_PYTHON
+        return python.split()
+
+    def _name(self) -> str:
+        return str(self._play_context.remote_addr or '')
+
+    def set_become_plugin(self, plugin: Any) -> None:
+        super().set_become_plugin(plugin)
+        if plugin is not None and not hasattr(plugin, 'mitogen_wrapped'):
+            remember_commands(plugin)
+
+    def _connect(self) -> 'Connection':
+        if not self._connected:
+            self._login = plain(self.login())
+            try:
+                self._sock = attach.find_or_start(self._playbook_pid)
+            except attach.Error as exc:
+                raise AnsibleConnectionFailure(str(exc)) from None
+            self._connected = True
+        return self
+
+    def _ask(self, request: 'dict[str, Any]') -> Any:
+        try:
+            return attach.ask(self._sock, dict(request, login=self._login))
+        except attach.Error as exc:
+            self.close()
+            raise AnsibleConnectionFailure(str(exc)) from None
+
+    def _raise(self, failure: attach.Failed) -> None:
+        text = str(failure)
+        if failure.kind in ('unreachable', 'python'):
+            raise AnsibleConnectionFailure('Failed to connect to the host via %s: %s' % (self.transport, text))
+        if failure.kind == 'password':
+            raise AnsibleAuthenticationFailure('Invalid/incorrect password: %s' % text)
+        raise AnsibleError(text)
+
+    # what Ansible asks for
+
+    def exec_command(self, cmd: Any, in_data: 'bytes | None' = None, sudoable: bool = True) -> 'tuple[int, bytes, bytes]':
+        """Run a command; see Ansible's class. What is recognised as a module or a common command runs natively.
+
+        :returns: (exit status, output, errors).
+        """
+        super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+        cmd = plain(cmd if isinstance(cmd, str) else cmd.decode())
+        display.vvv('EXEC %s' % cmd, host=self._name())
+        shell, text = commands.unwrap(cmd) or ('/bin/sh', cmd)
+        become, text = self._unbecome(text, shell) if sudoable and self.become else (None, text)
+        request = {'op': 'exec', 'become': become, 'shell': shell, 'text': text, 'data': plain(in_data or b''),
+                   'cwd': plain(self.cwd)}
+        try:
+            status, out, err = self._ask(request)
+        except attach.Failed as failure:
+            if failure.kind == 'python':
+                return self.without_python(failure, cmd, in_data, sudoable)
+            self._raise(failure)
+        return status, out, err
+
+    def without_python(self, failure: attach.Failed, cmd: str, in_data: 'bytes | None',
+                       sudoable: bool) -> 'tuple[int, bytes, bytes]':
+        """Run a command on a host that has no interpreter."""
+        self._raise(failure)
+        raise AssertionError('not reached')
+
+    def _unbecome(self, text: str, shell: str) -> 'tuple[dict[str, Any] | None, str]':
+        """Take a become plugin's command to pieces: options for mitogen.ansible.become, and the text within."""
+        remembered = getattr(self.become, 'mitogen_wrapped', None)
+        if not remembered or commands.without_trailer(text) != remembered[1] or remembered[0] == remembered[1]:
+            return None, text
+        from mitogen.ansible.marker import MARKER, levels
+        plugin = self.become
+        wrapped = plugin.mitogen_build(MARKER, remembered[2])
+        if not levels(wrapped):
+            raise AnsibleError('the become plugin %s does not quote what it wraps in a known way' % plugin.name)
+        prompt = plugin.prompt if isinstance(plugin.prompt, str) else None
+        return plain({'plugin': plugin.name, 'username': plugin.get_option('become_user') or '', 'shell': shell,
+                      'wrapped': wrapped, 'password': plugin.get_option('become_pass'), 'prompt': prompt or None,
+                      'fail': list(plugin.fail), 'missing': list(plugin.missing),
+                      'id': getattr(plugin, '_id', '')}), remembered[0]
+
+    def put_file(self, in_path: str, out_path: str) -> None:
+        """Copy a file to the target, as the user of the login."""
+        super().put_file(in_path, out_path)
+        display.vvv('PUT %s TO %s' % (in_path, out_path), host=self._name())
+        source = os.path.abspath(os.path.join(self.cwd or '', os.path.expanduser(os.fsdecode(in_path))))
+        if not os.path.exists(source):
+            raise AnsibleFileNotFound('file or module does not exist: %s' % in_path)
+        self._copy({'op': 'put', 'source': source, 'path': self._remote(os.fsdecode(out_path))}, out_path)
+
+    def fetch_file(self, in_path: str, out_path: str) -> None:
+        """Copy a file from the target, as the user of the login."""
+        super().fetch_file(in_path, out_path)
+        display.vvv('FETCH %s TO %s' % (in_path, out_path), host=self._name())
+        self._copy({'op': 'fetch', 'path': self._remote(os.fsdecode(in_path)),
+                    'destination': os.path.abspath(os.fsdecode(out_path))}, in_path)
+
+    def _remote(self, path: str) -> str:
+        return path
+
+    def _copy(self, request: 'dict[str, Any]', path: str) -> None:
+        try:
+            self._ask(plain(request))
+        except attach.Failed as failure:
+            if failure.kind == 'file':
+                raise AnsibleError('failed to transfer file %s: %s' % (path, failure)) from None
+            self._raise(failure)
+
+    def reset(self) -> None:
+        """Close the connection to the host; the next task makes a new one."""
+        sock = attach.find(self._playbook_pid)
+        if sock is not None:
+            with sock:
+                attach.ask(sock, {'op': 'reset', 'login': plain(self.login())})
+        self.close()
+
+    def close(self) -> None:
+        """End this worker's use of the connection; the broker process keeps it."""
+        if self._sock is not None:
+            self._sock.close()
+        self._sock, self._connected = None, False
