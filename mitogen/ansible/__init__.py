@@ -1,7 +1,7 @@
 """
 Ansible over the connections of this library. Ring 1, empty: what is in the package says on which side it runs.
 
-A worker of Ansible lives for one task. So what lasts, connections and warm interpreters, belongs to a process of its own:
+A worker of Ansible lives for one task. What lasts, connections and warm interpreters, belongs to a process of its own:
 
     worker (connection.py, attach.py) -- socket, wire.py --> broker process (broker.py, execute.py, tree.py)
     broker process -- messages of this library --> target (target.py, runner.py)

@@ -21,7 +21,8 @@ MAX_ARCHIVES = 500
 
 #: The new layout: what stands before the arguments, and which there are.
 CALL = b'\nif __name__ == "__main__":\n    _ansiballz_main(\n'
-ARGUMENTS = {'ansible_module', 'module_fqn', 'profile', 'date_time', 'rlimit_nofile', 'params', 'extensions', 'zip_data'}
+ARGUMENTS = {'ansible_module', 'module_fqn', 'profile', 'date_time', 'rlimit_nofile', 'params', 'extensions',
+             'zip_data'}
 LOADER = b'from ansible.module_utils._internal._ansiballz import _loader\n'
 
 #: The old one: lines with values, and lines that show that it is what we know.

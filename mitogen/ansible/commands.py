@@ -24,7 +24,7 @@ EXISTS = re.compile(r'test -e (%s)\Z' % SAFE, re.A)
 FOLDER = re.compile(r'\( umask 77 && mkdir -p "` echo (~?{0}) `"&& mkdir "` echo (~?{0}) `" && echo ([\w.-]+)='
                     r'"` echo (~?{0}) `" \)\Z'.format(SAFE), re.A)
 
-#: Variables that an interpreter reads when it starts, or the linker before it. One that runs already is too late for them.
+#: Variables that an interpreter reads when it starts, or the linker before it. For one that runs they come too late.
 EARLY = re.compile(r'(PYTHON|LD_|LC_|LANG|MALLOC_|OPENSSL_|GLIBC_|DYLD_)')
 
 
@@ -82,7 +82,7 @@ def interpreter(text: str) -> 'Interpreter | None':
 
 
 def step(text: str) -> 'list[Any] | None':
-    """Return what to do for a command about temporary files, for mitogen.ansible.target.do(); None: leave it to a shell."""
+    """Return what to do for a command about temporary files, as mitogen.ansible.target.do() takes it; None: it is none."""
     match = HOME.match(text)
     if match:
         return ['home', match.group(1)]

@@ -40,9 +40,6 @@ class Connection(ConnectionBase):      # type: ignore[misc]
     """Base of the plugins. Each tells how to log in, the rest is here."""
 
     has_pipelining = True
-    # A module needs no file of its own on the target, whatever is configured for other connections.
-    always_pipeline_modules = True
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cwd: 'str | None' = None
@@ -50,6 +47,10 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         self._playbook_pid = int(kwargs.get('ansible_playbook_pid') or os.getpid())
         self._sock: Any = None
         self._login: Any = None
+
+    def is_pipelining_enabled(self, wrap_async: bool = False) -> bool:
+        """Modules come on standard input, with any become plugin: there is no terminal in their way. (Since 2.19.)"""
+        return not wrap_async
 
     # how to get there
 
@@ -73,7 +74,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
             remember_commands(plugin)
 
     def _connect(self) -> 'Connection':
-        if not self._connected:
+        if self._sock is None:
             self._login = plain(self.login())
             try:
                 self._sock = attach.find_or_start(self._playbook_pid)
@@ -99,7 +100,8 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     # what Ansible asks for
 
-    def exec_command(self, cmd: Any, in_data: 'bytes | None' = None, sudoable: bool = True) -> 'tuple[int, bytes, bytes]':
+    def exec_command(self, cmd: Any, in_data: 'bytes | None' = None,
+                     sudoable: bool = True) -> 'tuple[int, bytes, bytes]':
         """Run a command; see Ansible's class. What is recognised as a module or a common command runs natively.
 
         :returns: (exit status, output, errors).

@@ -79,18 +79,19 @@ class Executor:
         :param is_there: whether the worker still is.
         :raises Abandoned: it was not.
         """
-        operation: 'Callable[..., Any]' = {'exec': self._exec, 'put': self._put, 'fetch': self._fetch,
-                                           'reset': self._reset}[request.pop('op')]
-        return operation(is_there=is_there, **request)
+        operations: 'dict[str, Callable[..., Any]]' = {'exec': self._exec, 'put': self._put, 'fetch': self._fetch,
+                                                       'reset': self._reset}
+        return operations[request.pop('op')](is_there=is_there, **request)
 
     # commands
 
     def _exec(self, login: Any, become: Any, shell: str, text: str, data: bytes, cwd: 'str | None',
-              is_there: 'Callable[[], bool]') -> 'tuple[int, bytes, bytes]':
+              is_there: 'Callable[[], bool]') -> Any:
         """Run ``shell -c text``, or what it means.
 
         :param data: standard input.
         :param cwd: folder to run it in; None: where a login ends up.
+        :returns: (exit status, output, errors).
         """
         account = self._tree.account(login, become)
         number = '%d' % next(self._numbers)

@@ -32,7 +32,7 @@ from mitogen.ansible import target
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, ModuleType
-    from typing import Any, Dict, List, NoReturn, Optional
+    from typing import Any, Dict, NoReturn, Optional
     Later = mitogen.core.Later
 
 #: What every module imports, and with it most of what is common to all. The second is there since 2.19.
@@ -117,13 +117,13 @@ def warm(members: 'Dict[str, str]') -> 'Dict[str, str]':
     :returns: path -> digest of all that was imported.
     """
     finder = Finder(members)
-    sys.meta_path.insert(0, finder)     # type: ignore[arg-type]
+    sys.meta_path.insert(0, finder)
     try:
         for path in COMMON:
             if path in members:
                 __import__(path[:-3].replace('/', '.'))
     finally:
-        sys.meta_path.remove(finder)    # type: ignore[arg-type]
+        sys.meta_path.remove(finder)
     loaded = [name for name, module in list(sys.modules.items())
               if getattr(getattr(module, '__spec__', None), 'loader', None) is finder]
     gc.collect()
@@ -203,7 +203,7 @@ def _open_streams() -> None:
     """Standard streams as Python opens them, in the encoding that it has found for this environment."""
     for name, fd, mode in ('stdin', 0, 'rb'), ('stdout', 1, 'wb'), ('stderr', 2, 'wb'):
         first = getattr(sys, '__%s__' % name)
-        stream = io.TextIOWrapper(open(fd, mode, closefd=False),       # type: ignore[type-var]
+        stream = io.TextIOWrapper(open(fd, mode, closefd=False),
                                   encoding=getattr(first, 'encoding', None) or 'utf-8',
                                   errors=getattr(first, 'errors', None) or 'strict',
                                   newline=None if fd == 0 else '\n', line_buffering=fd == 2)
@@ -244,7 +244,7 @@ def _run_as_main(module: 'Dict[str, Any]') -> int:
                 folder = os.path.realpath(tempfile.mkdtemp(prefix='ansible_%s_payload_' % module['name']))
                 root = os.path.join(folder, 'ansible_%s_payload.zip' % module['name'])
                 _write_archive(module['members'], root)
-            sys.meta_path.insert(0, Finder(module['members'], root))        # type: ignore[arg-type]
+            sys.meta_path.insert(0, Finder(module['members'], root))
             if folder:
                 sys.path.insert(0, root)
             _start(module, root)

@@ -122,7 +122,7 @@ def _collect(number: str, pid: int, out: int, err: int, feed: int, data: bytes) 
         events = poll.poll(LOOK)
         if status is not None and not events:
             break               # something that it has left running has its output, and may have it for ever
-        for fd, event in events:
+        for fd, _ in events:
             if fd == feed:
                 view = _feed(fd, view)
                 if not view:

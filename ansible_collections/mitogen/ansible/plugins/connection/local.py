@@ -4,11 +4,18 @@ DOCUMENTATION = '''
 name: local
 short_description: run tasks on the controller, with warm interpreters
 description:
-  - Like C(ansible.builtin.local), but modules run as forks of an interpreter that stays, for as long as the playbook does.
+  - Like C(ansible.builtin.local), but modules run as forks of an interpreter
+    that stays, for as long as the playbook does.
   - Commands that are no modules, and modules that are not written in Python, run as they always do.
 author: The mitogen authors
 version_added: "1.0"
 options:
+  pipelining:
+    description: Modules never need files of their own on the target. Turned off, they get some all the same.
+    default: true
+    type: boolean
+    vars:
+      - name: mitogen_pipelining
   mitogen_python:
     description:
       - Interpreter to begin with.

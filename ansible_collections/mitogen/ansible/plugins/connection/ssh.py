@@ -4,8 +4,9 @@ DOCUMENTATION = '''
 name: ssh
 short_description: one ssh connection for a whole playbook, with warm interpreters at its end
 description:
-  - Takes the variables of C(ansible.builtin.ssh), and connects with the same program. There is one connection for each host
-    and login, which all tasks share. Modules run as forks of an interpreter that stays, for as long as the playbook does.
+  - Takes the variables of C(ansible.builtin.ssh), and connects with the same program. There is one
+    connection for each host and login, which all tasks share. Modules run as forks of an interpreter that stays, for as
+    long as the playbook does.
   - Commands that are no modules, and modules that are not written in Python, run as they always do.
   - Nothing is installed on the target. It needs Python 3.6 or later; where there is none, C(raw) uses plain ssh.
 author: The mitogen authors
@@ -147,6 +148,12 @@ options:
       - name: ansible_ssh_timeout
     cli:
       - name: timeout
+  pipelining:
+    description: Modules never need files of their own on the target. Turned off, they get some all the same.
+    default: true
+    type: boolean
+    vars:
+      - name: mitogen_pipelining
   mitogen_python:
     description:
       - Interpreter to begin with.
