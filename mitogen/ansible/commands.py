@@ -82,7 +82,7 @@ def interpreter(text: str) -> 'Interpreter | None':
 
 
 def step(text: str) -> 'list[Any] | None':
-    """Return what to do for a command about temporary files, as mitogen.ansible.target.do() takes it; None: it is none."""
+    """Return what a command about temporary files means, for mitogen.ansible.target.do(); None: it is no such one."""
     match = HOME.match(text)
     if match:
         return ['home', match.group(1)]

@@ -110,9 +110,9 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         cmd = plain(cmd if isinstance(cmd, str) else cmd.decode())
         display.vvv('EXEC %s' % cmd, host=self._name())
         shell, text = commands.unwrap(cmd) or ('/bin/sh', cmd)
-        become, text = self._unbecome(text, shell) if sudoable and self.become else (None, text)
-        request = {'op': 'exec', 'become': become, 'shell': shell, 'text': text, 'data': plain(in_data or b''),
-                   'cwd': plain(self.cwd)}
+        become, inner = self._unbecome(text, shell) if sudoable and self.become else (None, text)
+        request = {'op': 'exec', 'become': become, 'shell': shell, 'text': inner, 'whole': text, 
+                   'data': plain(in_data or b''), 'cwd': plain(self.cwd)}
         try:
             status, out, err = self._ask(request)
         except attach.Failed as failure:

@@ -85,16 +85,23 @@ class Executor:
 
     # commands
 
-    def _exec(self, login: Any, become: Any, shell: str, text: str, data: bytes, cwd: 'str | None',
+    def _exec(self, login: Any, become: Any, shell: str, text: str, whole: str, data: bytes, cwd: 'str | None',
               is_there: 'Callable[[], bool]') -> Any:
         """Run ``shell -c text``, or what it means.
 
+        :param whole: the text with what makes it run as another user.
         :param data: standard input.
         :param cwd: folder to run it in; None: where a login ends up.
         :returns: (exit status, output, errors).
         """
-        account = self._tree.account(login, become)
         number = '%d' % next(self._numbers)
+        try:
+            account = self._tree.account(login, become)
+        except mitogen.boot.dialogue.ConnectError as exc:
+            if exc.method != 'become' or exc.kind == 'password':
+                raise
+            # There is no such user, or no Python for it. Whatever it is, the command itself will tell.
+            account, text = self._tree.account(login, None), whole
         meaning = commands.without_trailer(text)
         if data:
             native = self._module(account, number, meaning, data, cwd)

@@ -256,8 +256,11 @@ def _run_as_main(module: 'Dict[str, Any]') -> int:
         if exc.code is None or isinstance(exc.code, int):
             return (exc.code or 0) & 0xff
         sys.stderr.write('%s\n' % (exc.code,))
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as exc:
+        trace = exc.__traceback__
+        while trace is not None and trace.tb_frame.f_globals is globals():
+            trace = trace.tb_next       # of no interest to whoever has to do with the module
+        traceback.print_exception(type(exc), exc, trace)
     return 1
 
 
