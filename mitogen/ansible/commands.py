@@ -53,7 +53,9 @@ def unwrap(command: str) -> 'tuple[str, str] | None':
         words = shlex.split(command)
     except ValueError:
         return None
-    return (words[0], words[2]) if len(words) == 3 and words[1] == '-c' else None
+    if len(words) == 3 and command == '%s -c %s' % (words[0], shlex.quote(words[2])):
+        return words[0], words[2]
+    return None
 
 
 def without_trailer(text: str) -> str:

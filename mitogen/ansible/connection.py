@@ -40,6 +40,9 @@ class Connection(ConnectionBase):      # type: ignore[misc]
     """Base of the plugins. Each tells how to log in, the rest is here."""
 
     has_pipelining = True
+
+    #: What runs a command that Ansible has not given a shell: '' is the one of the account.
+    default_shell = ''
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cwd: 'str | None' = None
@@ -109,9 +112,9 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         cmd = plain(cmd if isinstance(cmd, str) else cmd.decode())
         display.vvv('EXEC %s' % cmd, host=self._name())
-        shell, text = commands.unwrap(cmd) or ('/bin/sh', cmd)
+        shell, text = commands.unwrap(cmd) or (self.default_shell, cmd)
         become, inner = self._unbecome(text, shell) if sudoable and self.become else (None, text)
-        request = {'op': 'exec', 'become': become, 'shell': shell, 'text': inner, 'whole': text, 
+        request = {'op': 'exec', 'become': become, 'shell': shell, 'text': plain(inner), 'whole': text,
                    'data': plain(in_data or b''), 'cwd': plain(self.cwd)}
         try:
             status, out, err = self._ask(request)
@@ -138,7 +141,8 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         if not levels(wrapped):
             raise AnsibleError('the become plugin %s does not quote what it wraps in a known way' % plugin.name)
         prompt = plugin.prompt if isinstance(plugin.prompt, str) else None
-        return plain({'plugin': plugin.name, 'username': plugin.get_option('become_user') or '', 'shell': shell,
+        return plain({'plugin': plugin.name, 'username': plugin.get_option('become_user') or '',
+                      'shell': shell or '/bin/sh',
                       'wrapped': wrapped, 'password': plugin.get_option('become_pass'), 'prompt': prompt or None,
                       'fail': list(plugin.fail), 'missing': list(plugin.missing),
                       'id': getattr(plugin, '_id', '')}), remembered[0]

@@ -107,7 +107,7 @@ class Executor:
             native = self._module(account, number, meaning, data, cwd)
             if native is not None:
                 return self._wait(native[0], native[1], number, is_there)
-        argv = shlex.split(shell) + ['-c', text]
+        argv = (shlex.split(shell) or ['']) + ['-c', text]
         step = None if data else commands.step(meaning)
         if step:
             receiver = account.context.call_async(target.do, number, step, argv, cwd)

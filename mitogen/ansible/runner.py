@@ -147,7 +147,7 @@ def run(number: str, module: 'Dict[str, Any]') -> 'Later':
         _live(module, child_out, child_err)
     os.close(child_out)
     os.close(child_err)
-    return target.follow(number, pid, out, err)
+    return target.follow(number, pid, out, err, shell_like=True)
 
 
 # ---- the child

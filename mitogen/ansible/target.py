@@ -86,11 +86,12 @@ def _kill(pid: int, number: int) -> None:
         pass
 
 
-def follow(number: str, pid: int, out: int, err: int, feed: int = -1,
-           data: bytes = b'') -> Later:
+def follow(number: str, pid: int, out: int, err: int, feed: int = -1, data: bytes = b'',
+           shell_like: bool = False) -> Later:
     """Wait for a process, on a thread of its own.
 
     :param out, err: what it writes to can be read there. They are closed in the end.
+    :param shell_like: tell of a signal as a shell does, by an exit status of 128 and more.
     :param feed: its standard input, written to and closed; -1: it has none.
     :returns: what makes (exit status, output, errors) the result of a call.
     """
@@ -100,6 +101,8 @@ def follow(number: str, pid: int, out: int, err: int, feed: int = -1,
         def run() -> None:
             try:
                 result = _collect(number, pid, out, err, feed, data)    # type: Any
+                if shell_like and result[0] < 0:
+                    result = (128 - result[0],) + result[1:]
             except Exception as exc:
                 result = mitogen.core.CallError.of(exc)
             reply(result)
@@ -170,9 +173,12 @@ def shell(number: str, argv: 'List[str]', data: bytes, cwd: 'Optional[str]') -> 
     """Run a command.
 
     :param number: by which cancel() finds it.
+    :param argv: a shell and its arguments; '' as the first: the shell of the account.
     :param data: its standard input.
     :param cwd: folder to run it in; None: where a login ends up.
     """
+    if not argv[0]:
+        argv = [pwd.getpwuid(os.getuid()).pw_shell or '/bin/sh'] + argv[1:]
     # SIGPIPE and SIGINT as a login has them: Python ignores the one, and catches the other.
     process = subprocess.Popen(argv, stdin=subprocess.PIPE if data else subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, cwd=cwd or None, start_new_session=True, restore_signals=True)

@@ -85,7 +85,8 @@ class Ansible:
         command = [self._programs / 'ansible-playbook', '-i', inventory, path, '-e', 'ansible_connection=' + connection,
                    *arguments]
         return subprocess.Popen([str(word) for word in command], env=env, cwd=str(self._folder),
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                universal_newlines=True)
 
     def play(self, connection, playbook, inventory, *arguments, timeout=100, **environ):
         """Run a playbook to its end; returns (exit status, output, [(host, task, outcome, result)])."""

@@ -39,6 +39,7 @@ class Connection(connection.Connection):        # type: ignore[misc]
 
     # By this name Ansible knows that relative paths are those of the playbook.
     transport = 'local'
+    default_shell = '/bin/sh'
 
     def __init__(self, *args, **kwargs):        # type: ignore[no-untyped-def]
         super().__init__(*args, **kwargs)
