@@ -7,8 +7,10 @@ Ring 2. Needs ansible-core, and of this library only what is small: it is import
 import os
 from typing import Any
 
+import ansible.constants as C
 from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.connection import ConnectionBase
+from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
 from mitogen.ansible import attach, commands
@@ -50,6 +52,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         self._playbook_pid = int(kwargs.get('ansible_playbook_pid') or os.getpid())
         self._sock: Any = None
         self._login: Any = None
+        self._variables: Any = {}
 
     def is_pipelining_enabled(self, wrap_async: bool = False) -> bool:
         """Modules come on standard input, with any become plugin: there is no terminal in their way. (Since 2.19.)"""
@@ -68,6 +71,54 @@ class Connection(ConnectionBase):      # type: ignore[misc]
             return FIND_PYTHON
         return python.split()
 
+    # through another host
+
+    def update_vars(self, variables: Any) -> None:
+        """Ansible tells all variables of the host here, before it runs a task."""
+        self._variables = variables
+        super().update_vars(variables)
+
+    def _resolve_option_variables(self, variables: Any, templar: Any) -> Any:
+        self._variables = variables         # and here, before it resets a connection
+        return super()._resolve_option_variables(variables, templar)
+
+    def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
+        if 'hostvars' in (var_options or {}):
+            self._variables = var_options   # 2.16 to 2.17 tell them here
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+
+    def _whole_login(self, behind: 'tuple[str, ...]' = ()) -> 'dict[str, Any]':
+        """Return how to log in, and through which other login.
+
+        :param behind: hosts that are reached through this one.
+        """
+        login = self.login()
+        via = str(self.get_option('mitogen_via') or '')
+        if via:
+            if via in behind:
+                raise AnsibleError('mitogen_via goes round in a circle: %s' % ', '.join(behind + (via,)))
+            login['via'] = self._other(via)._whole_login(behind + (via,))
+        return login
+
+    def _other(self, via: str) -> 'Connection':
+        """Return the connection to another host; it is asked only how to log in there.
+
+        :param via: its name in the inventory, or else any name; a user may stand before it.
+        """
+        user, _, host = via.rpartition('@')
+        everyone = self._variables.get('hostvars') or {}
+        variables = dict(everyone[host]) if host in everyone else {}
+        name = str(variables.get('ansible_connection') or 'ssh')
+        name = name if name.startswith('mitogen.ansible.') else 'mitogen.ansible.' + name.rpartition('.')[2]
+        other = connection_loader.get(name, self._play_context, os.devnull)
+        if not isinstance(other, Connection):
+            raise AnsibleError('mitogen_via: there is no connection plugin %s' % name)
+        variables.update({'ansible_user': user} if user else {}, inventory_hostname=host)
+        known = C.config.get_plugin_vars('connection', other._load_name)
+        other.set_options(var_options={key: variables[key] for key in known if key in variables})
+        other._variables = self._variables
+        return other
+
     def _name(self) -> str:
         return str(self._play_context.remote_addr or '')
 
@@ -78,7 +129,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def _connect(self) -> 'Connection':
         if self._sock is None:
-            self._login = plain(self.login())
+            self._login = plain(self._whole_login())
             try:
                 self._sock = attach.find_or_start(self._playbook_pid)
             except attach.Error as exc:
@@ -179,7 +230,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         sock = attach.find(self._playbook_pid)
         if sock is not None:
             with sock:
-                attach.ask(sock, {'op': 'reset', 'login': plain(self.login())})
+                attach.ask(sock, {'op': 'reset', 'login': plain(self._whole_login())})
         self.close()
 
     def close(self) -> None:
@@ -187,3 +238,25 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         if self._sock is not None:
             self._sock.close()
         self._sock, self._connected = None, False
+
+
+class Container(Connection):
+    """Base of the plugins for containers.
+
+    :cvar method: name of the connection method.
+    :cvar names: option of the plugin -> parameter of the method.
+    """
+
+    method = ''
+    names: 'dict[str, str]' = {}
+
+    @property
+    def transport(self) -> str:
+        """The name that errors show."""
+        return self.method
+
+    def login(self) -> 'dict[str, Any]':
+        """How to get there."""
+        options = {parameter: self.get_option(name) for name, parameter in self.names.items()}
+        options = {parameter: value for parameter, value in options.items() if value not in (None, '')}
+        return {'method': self.method, 'options': dict(options, python_path=self.python_words())}

@@ -53,7 +53,8 @@ def failure_of(exc: Exception) -> Failure:
             plugin = exc.target.rpartition(' ')[2]
             missing = 'none was given' in exc.reason or exc.reason.startswith('Missing')
             return Failure('become', '%s %s password' % ('Missing' if missing else 'Incorrect', plugin))
-        kind = 'password' if exc.kind == 'password' else 'python' if 'python_path' in exc.hint else 'unreachable'
+        refused = exc.kind == 'password' and 'without a password' not in exc.reason
+        kind = 'password' if refused else 'python' if 'python_path' in exc.hint else 'unreachable'
         return Failure(kind, str(exc))
     if isinstance(exc, mitogen.core.CallError):
         return Failure('bug', str(exc))

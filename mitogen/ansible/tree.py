@@ -168,5 +168,15 @@ class Tree:
             with place.lock:
                 account, place.thing = place.thing, None
             if account is not None and not account.lost:
-                account.lost = True
+                self._mark_lost(account.context)
                 self.router.disconnect(account.context)
+
+    def _mark_lost(self, context: Any) -> None:
+        """Use nothing any more that goes through a context. News of its end come a moment later, and tasks may be first."""
+        with self._lock:
+            accounts = [place.thing for place in self._places.values() if place.thing is not None]
+        for account in accounts:
+            hop = account.context
+            while hop is not None and hop != context:
+                hop = hop.via
+            account.lost = account.lost or hop is not None

@@ -10,6 +10,11 @@ description:
 author: The mitogen authors
 version_added: "1.0"
 options:
+  mitogen_via:
+    description: Host of the inventory, or C(user@host), through which to go.
+    type: string
+    vars:
+      - name: mitogen_via
   pipelining:
     description: Modules never need files of their own on the target. Turned off, they get some all the same.
     default: true

@@ -148,6 +148,11 @@ options:
       - name: ansible_ssh_timeout
     cli:
       - name: timeout
+  mitogen_via:
+    description: Host of the inventory, or C(user@host), through which to go.
+    type: string
+    vars:
+      - name: mitogen_via
   pipelining:
     description: Modules never need files of their own on the target. Turned off, they get some all the same.
     default: true
