@@ -1,7 +1,7 @@
 """
 Connection method `ansible_become`: another user, by the command line that a become plugin builds. Ring 1, data only.
 
-The plugin is given mitogen.ansible.marker.MARKER to wrap, and the interpreter's command line then takes its place.
+The plugin is given mitogen.ansible.wrapping.MARKER to wrap, and the interpreter's command line then takes its place.
 """
 
 import re
@@ -10,7 +10,7 @@ import shlex
 import mitogen.boot.dialogue
 import mitogen.boot.prompts
 import mitogen.method
-from mitogen.ansible.marker import MARKER, levels, quoted
+from mitogen.ansible.wrapping import MARKER, levels, quoted
 from mitogen.boot.dialogue import Prompt, Refusal
 
 TYPE_CHECKING = False

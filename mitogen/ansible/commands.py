@@ -13,9 +13,6 @@ from typing import Any, NamedTuple
 #: Words that a shell takes as they are.
 SAFE = r'[\w@%+=:,./-]+'
 
-#: What 2.16 to 2.18 write behind every command, so that ssh with a terminal loses no output.
-TRAILER = ' && sleep 0'
-
 HOME = re.compile(r'echo (~[\w.-]*)\Z', re.A)
 REMOVE = re.compile(r'rm -f (-r )?(%s) > /dev/null 2>&1\Z' % SAFE, re.A)
 CHMOD = re.compile(r'chmod u\+([rwx]+)((?: %s)+)\Z' % SAFE, re.A)
@@ -45,22 +42,6 @@ class Interpreter(NamedTuple):
         if not self.early:
             return list(self.words)
         return ['/usr/bin/env'] + ['%s=%s' % pair for pair in self.early] + list(self.words)
-
-
-def unwrap(command: str) -> 'tuple[str, str] | None':
-    """Split ``/bin/sh -c TEXT`` into the shell and the text; None: it is something else."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return None
-    if len(words) == 3 and command == '%s -c %s' % (words[0], shlex.quote(words[2])):
-        return words[0], words[2]
-    return None
-
-
-def without_trailer(text: str) -> str:
-    """Return the text of a command without what 2.16 adds."""
-    return text[:-len(TRAILER)] if text.endswith(TRAILER) else text
 
 
 def interpreter(text: str) -> 'Interpreter | None':

@@ -5,6 +5,7 @@ Ring 2. Needs ansible-core, and of this library only what is small: it is import
 """
 
 import os
+import threading
 from typing import Any
 
 import ansible.constants as C
@@ -13,7 +14,7 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
-from mitogen.ansible import attach, commands
+from mitogen.ansible import attach, wrapping
 from mitogen.ansible.wire import plain
 
 display = Display()
@@ -53,10 +54,33 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         self._sock: Any = None
         self._login: Any = None
         self._variables: Any = {}
+        self._thread: 'threading.Thread | None' = None      # what it finds out is for who joins it
+        self._failure: Any = None
 
     def is_pipelining_enabled(self, wrap_async: bool = False) -> bool:
         """Modules come on standard input, with any become plugin: there is no terminal in their way. (Since 2.19.)"""
+        self._connect_early()
         return not wrap_async
+
+    def get_option(self, option: str, *args: Any, **kwargs: Any) -> Any:
+        """Return the value of an option."""
+        if option == 'pipelining':
+            self._connect_early()       # up to 2.18 this is what they ask
+        return super().get_option(option, *args, **kwargs)
+
+    def _connect_early(self) -> None:
+        """Begin to connect: Ansible asks about pipelining when it is about to pack a module, which takes it a while."""
+        if self._sock is None and self._thread is None:
+            self._login = plain(self._whole_login())
+            self._thread = threading.Thread(target=self._prepare, daemon=True)
+            self._thread.start()
+
+    def _prepare(self) -> None:
+        try:
+            self._sock = attach.find_or_start(self._playbook_pid)
+            attach.ask(self._sock, {'op': 'prepare', 'login': self._login})
+        except (attach.Error, attach.Failed) as exc:
+            self._failure = exc
 
     # how to get there
 
@@ -128,17 +152,22 @@ class Connection(ConnectionBase):      # type: ignore[misc]
             remember_commands(plugin)
 
     def _connect(self) -> 'Connection':
-        if self._sock is None:
-            self._login = plain(self._whole_login())
-            try:
-                self._sock = attach.find_or_start(self._playbook_pid)
-            except attach.Error as exc:
-                raise AnsibleConnectionFailure(str(exc)) from None
-            self._connected = True
+        self._connect_early()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if isinstance(self._failure, attach.Error):
+            failure, self._failure = self._failure, None
+            self.close()
+            raise AnsibleConnectionFailure(str(failure))
+        self._connected = True
         return self
 
     def _ask(self, request: 'dict[str, Any]') -> Any:
         try:
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
             return attach.ask(self._sock, dict(request, login=self._login))
         except attach.Error as exc:
             self.close()
@@ -163,7 +192,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         cmd = plain(cmd if isinstance(cmd, str) else cmd.decode())
         display.vvv('EXEC %s' % cmd, host=self._name())
-        shell, text = commands.unwrap(cmd) or (self.default_shell, cmd)
+        shell, text = wrapping.unwrap(cmd) or (self.default_shell, cmd)
         become, inner = self._unbecome(text, shell) if sudoable and self.become else (None, text)
         request = {'op': 'exec', 'become': become, 'shell': shell, 'text': plain(inner), 'whole': text,
                    'data': plain(in_data or b''), 'cwd': plain(self.cwd)}
@@ -184,12 +213,11 @@ class Connection(ConnectionBase):      # type: ignore[misc]
     def _unbecome(self, text: str, shell: str) -> 'tuple[dict[str, Any] | None, str]':
         """Take a become plugin's command to pieces: options for mitogen.ansible.become, and the text within."""
         remembered = getattr(self.become, 'mitogen_wrapped', None)
-        if not remembered or commands.without_trailer(text) != remembered[1] or remembered[0] == remembered[1]:
+        if not remembered or wrapping.without_trailer(text) != remembered[1] or remembered[0] == remembered[1]:
             return None, text
-        from mitogen.ansible.marker import MARKER, levels
         plugin = self.become
-        wrapped = plugin.mitogen_build(MARKER, remembered[2])
-        if not levels(wrapped):
+        wrapped = plugin.mitogen_build(wrapping.MARKER, remembered[2])
+        if not wrapping.levels(wrapped):
             raise AnsibleError('the become plugin %s does not quote what it wraps in a known way' % plugin.name)
         prompt = plugin.prompt if isinstance(plugin.prompt, str) else None
         return plain({'plugin': plugin.name, 'username': plugin.get_option('become_user') or '',
@@ -237,7 +265,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         """End this worker's use of the connection; the broker process keeps it."""
         if self._sock is not None:
             self._sock.close()
-        self._sock, self._connected = None, False
+        self._sock, self._thread, self._connected = None, None, False
 
 
 class Container(Connection):

@@ -19,7 +19,7 @@ from typing import Any
 
 import mitogen.boot.dialogue
 import mitogen.core
-from mitogen.ansible import commands, target
+from mitogen.ansible import commands, runner, target, wrapping
 from mitogen.ansible.ansiballz import Library, Module
 from mitogen.ansible.tree import Account, Tree
 
@@ -80,9 +80,16 @@ class Executor:
         :param is_there: whether the worker still is.
         :raises Abandoned: it was not.
         """
-        operations: 'dict[str, Callable[..., Any]]' = {'exec': self._exec, 'put': self._put, 'fetch': self._fetch,
-                                                       'reset': self._reset}
+        operations: 'dict[str, Callable[..., Any]]' = {'prepare': self._prepare, 'exec': self._exec, 'put': self._put,
+                                                       'fetch': self._fetch, 'reset': self._reset}
         return operations[request.pop('op')](is_there=is_there, **request)
+
+    def _prepare(self, login: Any, is_there: 'Callable[[], bool]') -> None:
+        """Log in, while the worker still makes up what to run there."""
+        account = self._tree.account(login, None)
+        if not account.prepared:
+            account.prepared = True
+            account.context.call_no_reply(runner.prepare)
 
     # commands
 
@@ -103,7 +110,7 @@ class Executor:
                 raise
             # There is no such user, or no Python for it. Whatever it is, the command itself will tell.
             account, text = self._tree.account(login, None), whole
-        meaning = commands.without_trailer(text)
+        meaning = wrapping.without_trailer(text)
         if data:
             native = self._module(account, number, meaning, data, cwd)
             if native is not None:
@@ -122,11 +129,11 @@ class Executor:
         module = interpreter and self._recognised(data)
         if not interpreter or not module:
             return None
-        runner = account.runner(interpreter, module)
-        if runner is None:
+        chosen = account.runner(interpreter, module)
+        if chosen is None:
             return None
         try:
-            return runner.begin(number, module, self._library.files, interpreter.late, cwd), runner.context
+            return chosen.begin(number, module, self._library.files, interpreter.late, cwd), chosen.context
         except mitogen.core.CallError as exc:
             # A Python that is too old for these modules, for example. Whatever it is, the ordinary way will tell.
             mitogen.core.log(mitogen.core.INFO, 'a module is run the ordinary way: %s', exc)

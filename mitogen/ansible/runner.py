@@ -41,11 +41,25 @@ COMMON = 'ansible/module_utils/basic.py', 'ansible/module_utils/_internal/_ansib
 #: Where the files of a module seem to come from, when no zip file is written.
 ROOT = '/ansible_payload.zip'
 
+#: What the common part imports in turn.
+STANDARD = ('json', 'locale', 'subprocess', 'platform', 'syslog', 'shlex', 'grp', 'inspect', 'hashlib', 'datetime',
+            'collections.abc', 'dataclasses', 'typing', 'fcntl', 'getpass', 'selectors', 'textwrap', 'copy', 'ast',
+            'decimal', 'enum', 'contextlib', 'functools', 'importlib.util', 'pathlib', 'queue', 'resource', 'logging')
+
 #: What a module says that ends without a result, in the old layout. The new one has a text of its own for that.
 NO_EXIT = '{"msg": "New-style module did not handle its own exit", "failed": true}'
 
 _sources = {}       # type: Dict[str, bytes]        # digest -> source
 _codes = {}         # type: Dict[str, CodeType]     # digest and path -> compiled
+
+
+def prepare() -> None:
+    """Import what modules will import of the standard library."""
+    for name in STANDARD:
+        try:
+            __import__(name)
+        except ImportError:
+            pass            # too new, too old, or left out here
 
 
 def keep(files: 'Dict[str, bytes]') -> None:
@@ -164,6 +178,7 @@ def _live(module: 'Dict[str, Any]', out: int, err: int) -> 'NoReturn':
 
 def _put_right(module: 'Dict[str, Any]', out: int, err: int) -> None:
     """Become what a Python that was started for this module would be."""
+    getattr(gc, 'freeze', gc.isenabled)()       # nothing of what is here will be garbage
     os.setsid()                     # a daemon of the module's must not be ended with us, nor we with it
     null = os.open(os.devnull, os.O_RDONLY)
     for old, new in (null, 0), (out, 1), (err, 2):

@@ -34,6 +34,7 @@ CHUNK = 65536
 
 _jobs = {}      # type: Dict[str, int]
 _jobs_lock = threading.Lock()
+_watching = []  # type: List[bool]
 
 
 def describe() -> 'Dict[str, Any]':
@@ -57,9 +58,19 @@ def is_this(word: str) -> bool:
 # ---- processes
 
 def begin_job(number: str, pid: int) -> None:
-    """Remember a process, so that it can be ended."""
+    """Remember a process, so that it can be ended, and is when the connection is."""
     with _jobs_lock:
+        if not _watching:
+            _watching.append(True)
+            mitogen.core.listen(mitogen.core.child_router.broker, 'shutdown', end_jobs)
         _jobs[number] = pid
+
+
+def end_jobs() -> None:
+    """End all processes: whoever has started them is gone."""
+    with _jobs_lock:
+        for pid in _jobs.values():
+            _kill(pid, signal.SIGTERM)
 
 
 def cancel(number: str) -> None:

@@ -65,10 +65,11 @@ class Account:
     """A user of a host.
 
     :ivar context: the interpreter that runs as that user.
+    :ivar lost: it is gone; prepared: runner.prepare() was called there.
     """
 
     def __init__(self, context: Any, words: 'list[str]') -> None:
-        self.context, self.lost = context, False
+        self.context, self.lost, self.prepared = context, False, False
         self._words = words
         self._places: 'dict[tuple[str, ...], Place]' = {}
         self._lock = threading.Lock()
@@ -172,7 +173,7 @@ class Tree:
                 self.router.disconnect(account.context)
 
     def _mark_lost(self, context: Any) -> None:
-        """Use nothing any more that goes through a context. News of its end come a moment later, and tasks may be first."""
+        """Use nothing any more that goes through a context. News of its end come later, and tasks may be faster."""
         with self._lock:
             accounts = [place.thing for place in self._places.values() if place.thing is not None]
         for account in accounts:

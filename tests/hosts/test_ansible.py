@@ -217,7 +217,7 @@ def test_the_local_plugin_gives_what_the_stock_one_gives(ansible, tmp_path, prog
     seen = [ansible.play(connection, playbook, inventory, '-e', 'folder=%s' % tmp_path)
             for connection in ('ansible.builtin.local', 'mitogen.ansible.local')]
     assert seen[0][0] == seen[1][0] == 0, seen[1][1]
-    assert [comparable(result) for result in seen[0][2]] == [comparable(result) for result in seen[1][2]]
+    assert comparable([list(result) for result in seen[0][2]]) == comparable([list(result) for result in seen[1][2]])
 
 
 # ---- The broker process

@@ -5,10 +5,10 @@ import shlex
 
 import pytest
 
-from mitogen.ansible import become, marker
+from mitogen.ansible import become, wrapping
 
-SUDO = "sudo -H -S -n  -u root /bin/sh -c %s" % shlex.quote('echo BECOME-SUCCESS-abc ; ' + marker.MARKER)
-SU = 'su  root -c %s' % shlex.quote('/bin/sh -c ' + shlex.quote('echo BECOME-SUCCESS-abc ; ' + marker.MARKER))
+SUDO = "sudo -H -S -n  -u root /bin/sh -c %s" % shlex.quote('echo BECOME-SUCCESS-abc ; ' + wrapping.MARKER)
+SU = 'su  root -c %s' % shlex.quote('/bin/sh -c ' + shlex.quote('echo BECOME-SUCCESS-abc ; ' + wrapping.MARKER))
 COMMAND = ['/usr/bin/python3', '-c', 'print("it works")', "a 'quoted' word"]
 
 
@@ -19,9 +19,9 @@ def unquoted(text, levels):
     return text
 
 
-@pytest.mark.parametrize('wrapped, levels', [(SUDO, 1), (SU, 2), ('sudo ' + marker.MARKER, 0), ('sudo', 0)])
+@pytest.mark.parametrize('wrapped, levels', [(SUDO, 1), (SU, 2), ('sudo ' + wrapping.MARKER, 0), ('sudo', 0)])
 def test_how_often_a_plugin_quotes_can_be_told(wrapped, levels):
-    assert marker.levels(wrapped) == levels
+    assert wrapping.levels(wrapped) == levels
 
 
 @pytest.mark.parametrize('wrapped, levels', [(SUDO, 1), (SU, 2)])

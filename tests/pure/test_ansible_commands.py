@@ -2,7 +2,7 @@
 
 import pytest
 
-from mitogen.ansible import commands
+from mitogen.ansible import commands, wrapping
 
 TEMP = 'ansible-tmp-1795251688.6824863-29699-50320018496005'
 PATH = '/root/.ansible/tmp/' + TEMP
@@ -10,18 +10,18 @@ FOLDER = '( umask 77 && mkdir -p "` echo /root/.ansible/tmp `"&& mkdir "` echo {
 
 
 def test_a_shell_is_taken_off():
-    assert commands.unwrap("/bin/sh -c 'echo ~root && sleep 0'") == ('/bin/sh', 'echo ~root && sleep 0')
-    assert commands.unwrap('/bin/sh -c /usr/bin/python3') == ('/bin/sh', '/usr/bin/python3')
+    assert wrapping.unwrap("/bin/sh -c 'echo ~root && sleep 0'") == ('/bin/sh', 'echo ~root && sleep 0')
+    assert wrapping.unwrap('/bin/sh -c /usr/bin/python3') == ('/bin/sh', '/usr/bin/python3')
 
 
 @pytest.mark.parametrize('text', [
     'id', 'sh -c', "sh -c 'a' b", 'sh -c a;b', 'sh -c $HOME', 'sh -c "a"', "sh -c 'a", "sh  -c 'a b'", "sh -c 'a'&"])
 def test_what_another_shell_would_have_to_read_is_left_to_it(text):
-    assert commands.unwrap(text) is None
+    assert wrapping.unwrap(text) is None
 
 
 def test_the_end_that_old_versions_add_is_taken_off():
-    assert commands.without_trailer('echo ~root && sleep 0') == commands.without_trailer('echo ~root') == 'echo ~root'
+    assert wrapping.without_trailer('echo ~root && sleep 0') == wrapping.without_trailer('echo ~root') == 'echo ~root'
 
 
 def test_an_interpreter():

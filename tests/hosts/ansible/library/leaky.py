@@ -63,6 +63,7 @@ MARK = []
 
 
 def write_mark():
+    os.umask(0o022)
     with open(MARK[0], 'a') as fp:
         fp.write('exit %d\n' % os.getpid())
 
