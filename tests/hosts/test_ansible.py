@@ -1,6 +1,7 @@
 """Playbooks of real ansible-core over the connection plugins: the same results as with Ansible's own."""
 
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -199,6 +200,26 @@ def test_without_python_raw_works_all_the_same(ansible):
     status, output, results = ansible.play(SSH, playbook, inventory)
     assert status == 0, output
     assert (results[0][3]['rc'], results[0][3]['stdout'].strip()) == (3, 'mtgkey')
+
+
+def test_a_chain_of_hosts(ansible, python, sshd, lab_folder):
+    """The last by way of a variable that is a template, through a user of its own."""
+    key = lab_folder / 'for_everybody'      # read on the way by another user, which is none of whom ssh complains
+    key.write_bytes(pathlib.Path(sshd.identity).read_bytes())
+    key.chmod(0o644)
+    for path in sshd.known_hosts, lab_folder:
+        os.chmod(path, 0o755)
+    behind = {'ansible_ssh_private_key_file': str(key)}
+    inventory = ansible.inventory({
+        'first': {'ansible_user': 'mtgkey'},
+        'second': {'ansible_user': 'mtgnopw', 'mitogen_via': 'first', **behind},
+        'third': {'ansible_user': 'mtgkey', 'mitogen_via': '{{ jump }}', 'jump': 'mtgsudo@second', **behind},
+    }, ansible_python_interpreter=python)
+    playbook = PING.replace('{name: ping, ping: }', '{name: who, command: id -un}')
+    status, output, results = ansible.play(SSH, playbook, inventory)
+    assert status == 0, output
+    assert {result[0]: result[3]['stdout'] for result in results} == {
+        'first': 'mtgkey', 'second': 'mtgnopw', 'third': 'mtgkey'}
 
 
 def test_the_local_plugin_gives_what_the_stock_one_gives(ansible, tmp_path, programs):
