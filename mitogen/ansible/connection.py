@@ -90,7 +90,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def python_words(self) -> 'list[str]':
         """The interpreter to begin with: what is configured for modules, unless that is yet to be discovered."""
-        python = str(self.get_option('mitogen_python') or '')
+        python = str(self.get_option('mitogen_python') or self.get_option('module_python') or '')
         if not python or python.startswith('auto'):
             return FIND_PYTHON
         return python.split()
@@ -117,6 +117,8 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         :param behind: hosts that are reached through this one.
         """
         login = self.login()
+        if not self.get_option('mitogen_python'):
+            login['fallback'] = FIND_PYTHON     # that of the modules may be Python 2, or missing
         via = str(self.get_option('mitogen_via') or '')
         if via:
             if via in behind:
@@ -195,7 +197,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         shell, text = wrapping.unwrap(cmd) or (self.default_shell, cmd)
         become, inner = self._unbecome(text, shell) if sudoable and self.become else (None, text)
         request = {'op': 'exec', 'become': become, 'shell': shell, 'text': plain(inner), 'whole': text,
-                   'data': plain(in_data or b''), 'cwd': plain(self.cwd)}
+                   'data': plain(in_data or b''), 'cwd': plain(os.fsdecode(self.cwd)) if self.cwd else None}
         try:
             status, out, err = self._ask(request)
         except attach.Failed as failure:
@@ -230,7 +232,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         """Copy a file to the target, as the user of the login."""
         super().put_file(in_path, out_path)
         display.vvv('PUT %s TO %s' % (in_path, out_path), host=self._name())
-        source = os.path.abspath(os.path.join(self.cwd or '', os.path.expanduser(os.fsdecode(in_path))))
+        source = self._here(os.fsdecode(in_path))
         if not os.path.exists(source):
             raise AnsibleFileNotFound('file or module does not exist: %s' % in_path)
         self._copy({'op': 'put', 'source': source, 'path': self._remote(os.fsdecode(out_path))}, out_path)
@@ -241,6 +243,10 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         display.vvv('FETCH %s TO %s' % (in_path, out_path), host=self._name())
         self._copy({'op': 'fetch', 'path': self._remote(os.fsdecode(in_path)),
                     'destination': os.path.abspath(os.fsdecode(out_path))}, in_path)
+
+    def _here(self, path: str) -> str:
+        """Return the whole path of a file of the controller; with the local plugin it is relative to the playbook."""
+        return os.path.abspath(os.path.join(os.fsdecode(self.cwd or ''), os.path.expanduser(path)))
 
     def _remote(self, path: str) -> str:
         return path

@@ -122,7 +122,8 @@ class Tree:
     def account(self, login: 'dict[str, Any]', become: 'dict[str, Any] | None') -> Account:
         """Return the account that a login leads to, and another user from there.
 
-        :param login: `method`; `options` for it; `via`: a login through which it goes, or None.
+        :param login: `method`; `options` for it; `via`: a login through which it goes;
+            `fallback`: another `python_path`, if there is no Python by the first; `retries`: how often to try again.
         :param become: options of mitogen.ansible.become.
         :raises mitogen.core.StreamError: it cannot be reached.
         """
@@ -148,13 +149,17 @@ class Tree:
         options = dict(login['options'])
         if login.get('via'):
             options['via'] = self._once((login['via'],), lambda: self._log_in(login['via'])).context
-        for attempts_left in range(login.get('retries', 0), -1, -1):
+        fallback, attempts_left = login.get('fallback'), login.get('retries', 0)
+        while True:
             try:
                 return Account(self.router.connect(login['method'], **options), options['python_path'])
-            except mitogen.core.StreamError:
-                if not attempts_left:
+            except mitogen.core.StreamError as exc:
+                if fallback and 'python_path' in getattr(exc, 'hint', ''):
+                    options['python_path'], fallback = fallback, None
+                elif attempts_left:
+                    attempts_left -= 1
+                else:
                     raise
-        raise AssertionError('not reached')
 
     def _become(self, account: Account, options: 'dict[str, Any]') -> Account:
         python = account.executable

@@ -52,7 +52,7 @@ class Ansible:
 
     def __init__(self, programs, folder, sshd):
         self._programs, self._folder, self._sshd = programs, folder, sshd
-        self._runs = 0
+        self._runs, self._playbooks = 0, set()
 
     def inventory(self, hosts, **variables):
         """Write an inventory; returns its path.
@@ -84,9 +84,11 @@ class Ansible:
         env.update(environ)
         command = [self._programs / 'ansible-playbook', '-i', inventory, path, '-e', 'ansible_connection=' + connection,
                    *arguments]
-        return subprocess.Popen([str(word) for word in command], env=env, cwd=str(self._folder),
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                universal_newlines=True)
+        process = subprocess.Popen([str(word) for word in command], env=env, cwd=str(self._folder),
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   universal_newlines=True)
+        self._playbooks.add(process.pid)
+        return process
 
     def play(self, connection, playbook, inventory, *arguments, timeout=100, **environ):
         """Run a playbook to its end; returns (exit status, output, [(host, task, outcome, result)])."""
@@ -100,8 +102,10 @@ class Ansible:
         return process.returncode, output, [tuple(json.loads(line)) for line in lines if line]
 
     def brokers(self):
-        """Pids of the broker processes of this library that run now."""
-        return {pid for pid in support.processes() if b'mitogen.ansible.broker' in _command_line(pid)}
+        """Pids of the broker processes of playbooks that were started here, as far as they run now."""
+        return {pid for pid in support.processes()
+                if b'mitogen.ansible.broker' in _command_line(pid)
+                and int(_command_line(pid).split(b'\0')[-2]) in self._playbooks}
 
 
 def _command_line(pid):

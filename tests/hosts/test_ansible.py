@@ -306,3 +306,31 @@ def test_the_documentation_can_be_read(ansible, programs):
                               env=dict(os.environ, PYTHONPATH=str(support.checkout())), stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, universal_newlines=True, timeout=60)
         assert 'mitogen_python' in done.stdout, done.stdout
+
+
+# ---- Containers
+
+
+INSIDE = """
+- hosts: target
+  gather_facts: false
+  tasks:
+    - {name: who, command: id -un}
+    - {name: copy, copy: {content: text, dest: /tmp/mitogen-ansible-file}}
+    - {name: read, slurp: {src: /tmp/mitogen-ansible-file}}
+    - {name: clean, file: {path: /tmp/mitogen-ansible-file, state: absent}}
+    - {name: raw, raw: uname -s}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['docker', 'podman', 'lxc', 'lxd', 'nspawn'])
+def test_containers(ansible, request, name):
+    host = request.getfixturevalue(name)
+    options = dict(host.options(host.running))
+    variables = {'ansible_host': options.pop('container'), 'ansible_python_interpreter': '/usr/bin/python3'}
+    variables.update(('ansible_' + option, value) for option, value in options.items())
+    inventory = ansible.inventory({'target': variables})
+    status, output, results = ansible.play('mitogen.ansible.' + host.method, INSIDE, inventory)
+    assert status == 0, output
+    assert (results[0][3]['stdout'], results[2][3]['content']) == ('root', 'dGV4dA==')

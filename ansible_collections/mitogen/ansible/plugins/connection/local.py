@@ -24,10 +24,14 @@ options:
   mitogen_python:
     description:
       - Interpreter to begin with.
-      - By default the one that modules use; if that is yet to be discovered, the first C(python3) that is found.
+      - By default the one that modules use; where that is not known yet, or too old, the first C(python3) found.
     type: string
     vars:
       - name: mitogen_python
+  module_python:
+    description: Interpreter of the modules.
+    type: string
+    vars:
       - name: ansible_python_interpreter
 notes:
   - The remote user is ignored, the user with which the ansible CLI was executed is used instead.
@@ -59,4 +63,4 @@ class Connection(connection.Connection):        # type: ignore[misc]
         return {'method': 'local', 'options': {'python_path': self.python_words()}}
 
     def _remote(self, path):                    # type: ignore[no-untyped-def]
-        return os.path.abspath(os.path.join(self.cwd or '', os.path.expanduser(path)))
+        return self._here(path)

@@ -37,10 +37,14 @@ options:
   mitogen_python:
     description:
       - Interpreter to begin with.
-      - By default the one that modules use; if that is yet to be discovered, the first C(python3) that is found.
+      - By default the one that modules use; where that is not known yet, or too old, the first C(python3) found.
     type: string
     vars:
       - name: mitogen_python
+  module_python:
+    description: Interpreter of the modules.
+    type: string
+    vars:
       - name: ansible_python_interpreter
 '''
 
