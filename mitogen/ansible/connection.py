@@ -145,7 +145,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         other._variables = self._variables
         return other
 
-    def _name(self) -> str:
+    def _host_name(self) -> str:
         return str(self._play_context.remote_addr or '')
 
     def set_become_plugin(self, plugin: Any) -> None:
@@ -193,7 +193,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         """
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         cmd = plain(cmd if isinstance(cmd, str) else cmd.decode())
-        display.vvv('EXEC %s' % cmd, host=self._name())
+        display.vvv('EXEC %s' % cmd, host=self._host_name())
         shell, text = wrapping.unwrap(cmd) or (self.default_shell, cmd)
         become, inner = self._unbecome(text, shell) if sudoable and self.become else (None, text)
         request = {'op': 'exec', 'become': become, 'shell': shell, 'text': plain(inner), 'whole': text,
@@ -231,7 +231,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file to the target, as the user of the login."""
         super().put_file(in_path, out_path)
-        display.vvv('PUT %s TO %s' % (in_path, out_path), host=self._name())
+        display.vvv('PUT %s TO %s' % (in_path, out_path), host=self._host_name())
         source = self._here(os.fsdecode(in_path))
         if not os.path.exists(source):
             raise AnsibleFileNotFound('file or module does not exist: %s' % in_path)
@@ -240,7 +240,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy a file from the target, as the user of the login."""
         super().fetch_file(in_path, out_path)
-        display.vvv('FETCH %s TO %s' % (in_path, out_path), host=self._name())
+        display.vvv('FETCH %s TO %s' % (in_path, out_path), host=self._host_name())
         self._copy({'op': 'fetch', 'path': self._remote(os.fsdecode(in_path)),
                     'destination': os.path.abspath(os.fsdecode(out_path))}, in_path)
 

@@ -323,10 +323,15 @@ INSIDE = """
 """
 
 
+@pytest.fixture(scope='session', params=['docker', 'podman', 'lxc', 'lxd', 'nspawn'])
+def container_host(request):
+    """What runs containers; see hosts/ways.py."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['docker', 'podman', 'lxc', 'lxd', 'nspawn'])
-def test_containers(ansible, request, name):
-    host = request.getfixturevalue(name)
+def test_containers(ansible, container_host):
+    host = container_host
     options = dict(host.options(host.running))
     variables = {'ansible_host': options.pop('container'), 'ansible_python_interpreter': '/usr/bin/python3'}
     variables.update(('ansible_' + option, value) for option, value in options.items())
