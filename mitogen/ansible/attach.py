@@ -18,8 +18,10 @@ from mitogen.ansible import wire
 #: Seconds that a new broker process has to come up. It takes a fifth of a second; a machine may be busy.
 START_TIMEOUT = 60.0
 
-#: What a new one runs. Neither the user's site-packages nor a variable of Python's may come between.
-PROGRAM = 'import sys; sys.path.insert(0, sys.argv[1]); from mitogen.ansible.broker import main; main(sys.argv[2:])'
+#: What a new one runs. Neither the user's site-packages nor a variable of Python's may come between. It is nobody's
+#: child, as whoever starts it does not live to hear of its end.
+PROGRAM = ('import os, sys; os.fork() and os._exit(0); sys.path.insert(0, sys.argv[1]); '
+           'from mitogen.ansible.broker import main; main(sys.argv[2:])')
 
 
 class Error(Exception):
@@ -122,7 +124,6 @@ def _start(path: str, pid: int) -> None:
         if said != b'ready\n':
             said += process.stdout.read()       # type: ignore[union-attr]
             raise Error('the broker process did not start: %s' % said.decode('utf-8', 'replace').strip())
-        process.returncode = 0                  # it is nobody's child from now on: do not wait for it
 
 
 def ask(sock: socket.socket, request: 'dict[str, Any]') -> Any:

@@ -9,6 +9,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 import support
 from hosts import lab
 
@@ -29,7 +31,7 @@ def environment(name):
     fitting = {version: path for version, path in support.find_pythons().items()
                if oldest <= support.as_numbers(version) <= newest}
     if not fitting:
-        lab.unavailable('%s needs a Python from %d.%d to %d.%d' % (requirement, *oldest, *newest))
+        pytest.skip('%s needs a Python from %d.%d to %d.%d' % (requirement, *oldest, *newest))
     folder = pathlib.Path(sys.prefix) / ('ansible-' + name)
     if not (folder / 'bin' / 'complete').exists():
         version = max(fitting, key=support.as_numbers)
