@@ -4,6 +4,7 @@ What all connection plugins have in common: they run in a worker of Ansible, and
 Ring 2. Needs ansible-core, and of this library only what is small: it is imported for every task.
 """
 
+import contextlib
 import os
 import threading
 from typing import Any
@@ -263,7 +264,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         """Close the connection to the host; the next task makes a new one."""
         sock = attach.find(self._playbook_pid)
         if sock is not None:
-            with sock:
+            with sock, contextlib.suppress(attach.Error, attach.Failed):
                 attach.ask(sock, {'op': 'reset', 'login': plain(self._whole_login())})
         self.close()
 

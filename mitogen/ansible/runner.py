@@ -153,7 +153,10 @@ def run(number: str, module: 'Dict[str, Any]') -> 'Later':
     :returns: what makes (exit status, output, errors) the result of the call.
     """
     for path, digest in module['members'].items():
-        _code(path, digest)     # here, where it stays, and not in each child
+        try:
+            _code(path, digest)     # here, where it stays, and not in each child
+        except (SyntaxError, ValueError):
+            pass                    # this Python is too old, or the module is wrong: the child will say so
     out, child_out = os.pipe()
     err, child_err = os.pipe()
     pid = os.fork()
