@@ -182,6 +182,25 @@ def test_every_message_of_the_catalogue_is_one_of_ours():
                 assert part in texts, message
 
 
+def reasons_of(method):
+    """Yield the words for each failure that a connection method knows."""
+    source = pathlib.Path(importlib.import_module(method).__file__).read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'Refusal':
+            words = node.args[1:2] + [keyword.value for keyword in node.keywords if keyword.arg == 'reason']
+            yield from (value.value for word in words for value in ast.walk(word)
+                        if isinstance(value, ast.Constant) and isinstance(value.value, str))
+
+
+@pytest.mark.parametrize('method', sorted({*mitogen.method.MODULES.values(), 'mitogen.container'}))
+def test_every_reason_of_a_method_is_in_the_catalogue(method):
+    page = ERRORS.read_text()
+    for reason in reasons_of(method):
+        start = re.split('%[sdr]', reason)[0].strip()
+        short = re.sub('(may not enter|may not use) .*', r'\1 ...', start)
+        assert start in page or short in page, reason
+
+
 LIMIT = re.compile(r'^``(mitogen\.[\w.]+)`` +([\d.]+)(?: (s|KiB|MiB))?  ', re.M)
 UNITS = {'': 1, 's': 1, 'KiB': 1 << 10, 'MiB': 1 << 20}
 
