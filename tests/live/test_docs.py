@@ -152,7 +152,8 @@ def test_block_runs(block, tmp_path):
 
 ERRORS = ROOT / 'docs' / 'errors.rst'
 #: Texts of others that the page explains as well.
-FOREIGN = {'got multiple values for argument', 'got an unexpected keyword argument', 'No such file or directory'}
+FOREIGN = {'got multiple values for argument', 'got an unexpected keyword argument', 'No such file or directory',
+           'object has no attribute'}
 
 
 def listed_messages():
