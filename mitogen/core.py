@@ -770,17 +770,18 @@ class Broker(Seed):
             while not self.stopping or self._linger():
                 self._settle()
                 self._turn()
-                waiting = list(self._waiting)
-                if len(waiting) == 1 and not waiting[0].empty() and not self.stopping:
-                    self._rest()        # only one has waited, and has what it waits for: let it work for itself
+                self._rest()
         except BaseException:       # a bug of ours: nobody may be left waiting for it
             log(ERROR, 'error in %r', self)
         self._end()
 
     def _rest(self) -> None:
-        """Leave the work to others, until it is the own thread's again: nobody has come for it, or one who did has left
-        while another waits."""
-        self._driver = 0
+        """If only one has waited, and has what it waits for, let it work for itself; until the work is the own thread's
+        again: nobody has come for it, or one who did has left while another waits."""
+        with self._lock:
+            if [queue.empty() for queue in list(self._waiting)] != [False] or self._deferred or self.stopping:
+                return
+            self._driver = 0
         while True:
             drives = self._drives
             try:
@@ -943,8 +944,7 @@ class _Waker(BasicStream):
     """A pipe that the broker reads, so that other threads can end its wait."""
 
     def __init__(self, broker: Broker) -> None:
-        reader, writer = os.pipe()
-        self.receive_side, self.transmit_side = Side(reader), Side(writer)
+        self.receive_side, self.transmit_side = map(Side, os.pipe())
         broker._watch(self.receive_side, 0, self)
 
     def wake(self) -> None:
@@ -1589,7 +1589,7 @@ class Dispatcher:
             if chain is not None and len(self._failed) < MAX_FAILED_CHAINS:
                 self._failed.setdefault(chain, result)
             if not msg.reply_to:
-                log(WARNING, 'unawaited call failed: %s', result)
+                log(WARNING, 'call failed: %s', result)
         try:
             msg.reply(reply)
         except Error:
