@@ -5,6 +5,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import uuid
 
 import pytest
 
@@ -101,7 +102,9 @@ LEAK = """
 def test_a_module_finds_nothing_of_the_one_before_it(ansible, target):
     found = {}
     for connection in STOCK, SSH:
-        status, output, results = ansible.play(connection, LEAK, target, '-e', 'mark=/tmp/mitogen-ansible-mark')
+        mark = pathlib.Path('/tmp/mitogen-mark-%s' % uuid.uuid4())      # not a folder of ours: another user writes it
+        status, output, results = ansible.play(connection, LEAK, target, '-e', 'mark=%s' % mark)
+        mark.unlink(missing_ok=True)
         assert status == 0, output
         runs = results[1][3]['results']
         assert len({run['pid'] for run in runs}) == 3
