@@ -183,7 +183,7 @@ class Broker(mitogen.core.Broker):
     def disown(self) -> None:
         """In a forked child: this broker's thread is its parent's, and the numbers of its descriptors may belong to
         other files by now. Whoever still has it, by an old context for example, gets Error for what it asks."""
-        self._lock = threading.Lock()       # the other may have been held when we were forked
+        self._lock = threading.RLock()      # the other may have been held when we were forked
         self._closed = self.stopping = True
 
     def stop_receive(self, stream: 'Any') -> None:

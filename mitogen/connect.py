@@ -192,7 +192,7 @@ class Connector:
         if via is not None and via.context_id != self.context_id:
             return self.proxy_connect(via, method_name, name, **kwargs)
         outcome = Latch(self.broker)
-        method = mitogen.method.load(method_name)(**kwargs)
+        method = mitogen.method.make(method_name, kwargs)
         self.start_child(method, name, self.allocate_id(), outcome.put)
         return Outcome(outcome.get()).unpickle()
 
@@ -205,7 +205,7 @@ class Connector:
         """
         via = kwargs.pop('via', None)
         via = None if via is not None and via.context_id == self.context_id else via
-        method = mitogen.method.load(method_name)(**kwargs)
+        method = mitogen.method.make(method_name, kwargs)
         context_id = self.allocate_id(via)
         receiver = OutcomeReceiver(self, context_id, via)
         try:
@@ -390,7 +390,7 @@ def start_for_other(method_name: str, module: str, name: 'Optional[str]', contex
                 reply(mitogen.core.CallError.of(outcome))
             else:
                 reply((True, outcome.name))
-        router.begin_child(mitogen.method.load(method_name, module)(**kwargs), name, context_id, done)
+        router.begin_child(mitogen.method.make(method_name, kwargs, module), name, context_id, done)
     return Later(start)
 
 

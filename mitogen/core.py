@@ -360,7 +360,7 @@ class Message:
         return value
 
     def __repr__(self) -> str:
-        return 'Message' + repr((self.dst_id, self.src_id, self.auth_id, self.handle, self.reply_to, self.data[:40]))
+        return 'Message%r' % ((self.dst_id, self.src_id, self.auth_id, self.handle, self.reply_to, self.data[:40]),)
 
 
 class Framer:
@@ -681,7 +681,7 @@ class Broker(Seed):
     _poll: 'Any' = None                             # what waits for the descriptors, if it still fits
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()      # what a signal, or the garbage collector, calls in between may want it too
         self._deferred: 'List[Any]' = []            # under the lock, as are the next, and whether we are closed
         self._driver, self._drives = -1, 0          # id of the thread at work, 0: none; how often one took it
         self._waiting: 'Dict[Any, int]' = {}        # queue that others wait in -> the thread
@@ -770,17 +770,18 @@ class Broker(Seed):
             while not self.stopping or self._linger():
                 self._settle()
                 self._turn()
-                waiting = list(self._waiting)
-                if len(waiting) == 1 and not waiting[0].empty() and not self.stopping:
-                    self._rest()        # only one has waited, and has what it waits for: let it work for itself
+                self._rest()
         except BaseException:       # a bug of ours: nobody may be left waiting for it
             log(ERROR, 'error in %r', self)
         self._end()
 
     def _rest(self) -> None:
-        """Leave the work to others, until it is the own thread's again: nobody has come for it, or one who did has left
-        while another waits."""
-        self._driver = 0
+        """If only one has waited, and has what it waits for, let it work for itself; until the work is the own thread's
+        again: nobody has come for it, or one who did has left while another waits."""
+        with self._lock:
+            if [queue.empty() for queue in list(self._waiting)] != [False] or self._deferred or self.stopping:
+                return
+            self._driver = 0
         while True:
             drives = self._drives
             try:
@@ -943,8 +944,7 @@ class _Waker(BasicStream):
     """A pipe that the broker reads, so that other threads can end its wait."""
 
     def __init__(self, broker: Broker) -> None:
-        reader, writer = os.pipe()
-        self.receive_side, self.transmit_side = Side(reader), Side(writer)
+        self.receive_side, self.transmit_side = map(Side, os.pipe())
         broker._watch(self.receive_side, 0, self)
 
     def wake(self) -> None:
@@ -1048,7 +1048,7 @@ class Router(Seed):
 
     def __init__(self, broker: Broker, context_id: int = 0, parent_ids: 'Sequence[int]' = ()) -> None:
         self.broker, self.context_id, self.parent_ids = broker, context_id, list(parent_ids)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._handles = itertools.count(FIRST_FREE_HANDLE)
         # Under the lock, as is the next: handle -> (fn, persist, policy, respondent), as in add_handler().
         self._handlers: 'Dict[int, Tuple[Any, ...]]' = {}
@@ -1346,7 +1346,7 @@ class Importer(Seed):
     def __init__(self, router: Router) -> None:
         self.table = ModuleTable()
         self.router = router
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting: 'Dict[str, List[Callable[[Module], None]]]' = {}     # under the lock, and the table's growth
         router.add_handler(self._on_load_module, LOAD_MODULE, policy=has_parent_authority)
         # After a fork another router's importer stands there, with a broker that is no more.
@@ -1375,7 +1375,7 @@ class Importer(Seed):
             self.ask(fullname, latch.put, wanted)
             return latch.get(MODULE_TIMEOUT)        # type: ignore[no-any-return]
         except Error as exc:
-            raise ImportError('module %s did not come: %s' % (fullname, exc)) from None
+            raise ImportError('%s did not come: %s' % (fullname, exc)) from None
 
     def _on_load_module(self, msg: Message) -> None:
         self._loaded(Module(*msg.unpickle()))
@@ -1589,7 +1589,7 @@ class Dispatcher:
             if chain is not None and len(self._failed) < MAX_FAILED_CHAINS:
                 self._failed.setdefault(chain, result)
             if not msg.reply_to:
-                log(WARNING, 'unawaited call failed: %s', result)
+                log(WARNING, 'call failed: %s', result)
         try:
             msg.reply(reply)
         except Error:

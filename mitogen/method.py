@@ -46,6 +46,18 @@ def load(name: str, module: 'Optional[str]' = None) -> 'Type[Method]':
     return sys.modules[module].Method       # type: ignore[no-any-return]
 
 
+def make(name: str, options: 'Dict[str, Any]', module: 'Optional[str]' = None) -> 'Method':
+    """Return a method with its options; `module` and errors as for load().
+
+    :raises TypeError, ValueError: one of the options is wrong, or missing; the text names the method.
+    """
+    kind = load(name, module)
+    try:
+        return kind(**options)
+    except TypeError as exc:        # Python speaks of a constructor, nobody else does
+        raise TypeError(str(exc).replace('Method.__init__', '__init__').replace('__init__', name)) from None
+
+
 def word(what: str, value: 'Any') -> str:
     """Return an argument that becomes a word of its own on a command line.
 

@@ -68,9 +68,8 @@ class Method(mitogen.method.Method):
                  keepalive_interval: int = 15, carry_core: bool = True, **common: 'Any') -> None:
         if check_host_keys not in HOST_KEYS:
             raise ValueError('check_host_keys must be one of %s, not %r' % (', '.join(HOST_KEYS), check_host_keys))
-        if not hostname or hostname.startswith('-'):
-            raise ValueError('not a host name: %r' % hostname)
-        self.hostname, self.username, self.ssh_path, self.port = hostname, username, ssh_path, port
+        self.hostname = mitogen.method.word('hostname', hostname)
+        self.username, self.ssh_path, self.port = username, ssh_path, port
         self.ssh_args = list(ssh_args or ())
         self.check_host_keys, self.password, self.compression = check_host_keys, password, compression
         self.identity_file, self.identities_only = identity_file, identities_only

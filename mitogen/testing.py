@@ -74,7 +74,7 @@ class _Importer(mitogen.core.Importer):
 
     def __init__(self, router: mitogen.core.Router) -> None:
         self.table, self.router = mitogen.core.ModuleTable(), router
-        self._lock, self._waiting = threading.Lock(), {}
+        self._lock, self._waiting = threading.RLock(), {}
         router.add_handler(self._on_load_module, mitogen.core.LOAD_MODULE, policy=mitogen.core.has_parent_authority)
 
 

@@ -13,10 +13,13 @@ RING = {
         'local.py', 'fork.py', 'ssh.py', 'sudo.py', 'su.py', 'doas.py', 'container.py', 'docker.py', 'podman.py',
         'buildah.py', 'kubectl.py', 'lxc.py', 'lxd.py', 'incus.py', 'jail.py', 'machinectl.py', 'setns.py',
         'utils.py', 'select.py', 'service.py', 'files.py', 'flow.py', 'push.py', 'unix.py',
-        'fakessh.py', 'fanout.py', 'fakessh_args.py', 'fakessh_client.py', 'fakessh_target.py'], 1),
+        'fakessh.py', 'fanout.py', 'fakessh_args.py', 'fakessh_client.py', 'fakessh_target.py',
+        'ansible/__init__.py', 'ansible/become.py', 'ansible/runner.py', 'ansible/ssh.py',
+        'ansible/target.py', 'ansible/wrapping.py'], 1),
     **dict.fromkeys([
         'master.py', 'minify.py', 'modules/finder.py', 'modules/listing.py', 'modules/scan.py', 'modules/own.py',
         'modules/responder.py', 'modules/main_guard.py', '__main__.py', 'cli.py', 'testing.py', 'memory.py', 'aio.py',
         'executor.py', 'commands/call.py', 'commands/copy.py', 'commands/fakessh.py', 'commands/fleet.py',
-        'commands/run.py', 'commands/tree.py'], 2),
+        'commands/run.py', 'commands/tree.py', 'ansible/ansiballz.py', 'ansible/attach.py', 'ansible/broker.py',
+        'ansible/commands.py', 'ansible/connection.py', 'ansible/execute.py', 'ansible/tree.py', 'ansible/wire.py'], 2),
 }

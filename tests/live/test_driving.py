@@ -203,6 +203,26 @@ def test_ctrl_c_at_any_moment_costs_one_call_at_most(child, struck):
     assert child.call(targets.echo, 'still here') == 'still here'
 
 
+def test_a_signal_handler_may_call_the_library_at_any_moment(router, child):
+    heard, ended = [], []
+    handle = router.add_handler(heard.append)
+    before = signal.signal(signal.SIGUSR1, lambda *_: router.route(Message(handle=handle)))
+
+    def strike():
+        while not ended:
+            time.sleep(0.0005)
+            os.kill(os.getpid(), signal.SIGUSR1)
+    thread = threading.Thread(target=strike)
+    thread.start()
+    try:
+        assert [child.call(targets.echo, number) for number in range(1000)] == list(range(1000))
+    finally:
+        ended.append(True)
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert len(heard) > 10
+
+
 def test_the_end_comes_while_threads_drive():
     router = mitogen.master.Router()
     child = router.local()

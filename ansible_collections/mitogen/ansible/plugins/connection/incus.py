@@ -1,0 +1,58 @@
+"""Connection plugin `mitogen.ansible.incus`."""
+
+DOCUMENTATION = '''
+name: incus
+short_description: run tasks in a container of Incus, with warm interpreters
+description:
+  - Connects to a container of Incus once for a whole playbook.
+  - Modules run as forks of an interpreter that stays inside for as long.
+  - For hosts of C(community.general.incus), with the same names for the variables that it takes.
+author: The mitogen authors
+version_added: "1.0"
+options:
+  remote_addr:
+    description: Name of what to connect to.
+    default: inventory_hostname
+    type: string
+    vars:
+      - name: inventory_hostname
+      - name: ansible_host
+  incus_path:
+    description: The program.
+    default: incus
+    type: string
+    vars:
+      - name: ansible_incus_path
+  mitogen_via:
+    description: Host of the inventory, or C(user@host), through which to go.
+    type: string
+    vars:
+      - name: mitogen_via
+  pipelining:
+    description: Modules never need files of their own on the target. Turned off, they get some all the same.
+    default: true
+    type: boolean
+    vars:
+      - name: mitogen_pipelining
+  mitogen_python:
+    description:
+      - Interpreter to begin with.
+      - By default the one that modules use; where that is not known yet, or too old, the first C(python3) found.
+    type: string
+    vars:
+      - name: mitogen_python
+  module_python:
+    description: Interpreter of the modules.
+    type: string
+    vars:
+      - name: ansible_python_interpreter
+'''
+
+from mitogen.ansible import connection  # noqa: E402
+
+
+class Connection(connection.Container):         # type: ignore[misc]
+    """A container of Incus."""
+
+    method = 'incus'
+    names = {'remote_addr': 'container', 'incus_path': 'incus_path'}

@@ -1,0 +1,10 @@
+"""
+Ansible over the connections of this library. Ring 1, empty: what is in the package says on which side it runs.
+
+A worker of Ansible lives for one task. What lasts, connections and warm interpreters, belongs to a process of its own:
+
+    worker (connection.py, attach.py) -- socket, wire.py --> broker process (broker.py, execute.py, tree.py)
+    broker process -- messages of this library --> target (target.py, runner.py)
+
+commands.py and ansiballz.py, both pure, decide what a command of Ansible means.
+"""

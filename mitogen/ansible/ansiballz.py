@@ -1,0 +1,145 @@
+"""
+What is in a module that Ansible has packed (AnsiballZ): its files, its parameters, how it wants to be run.
+
+Ring 2, pure. Such a module is a Python program around a zip file in base64. There are two layouts, of ansible-core 2.16
+to 2.18 and of 2.19 to 2.21. A program that is not exactly one of these is not recognised, and is then run as any
+other: a layout that is new costs speed, never correctness.
+"""
+
+import ast
+import base64
+import hashlib
+import io
+import re
+import zipfile
+import zlib
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+#: Archives of which the list of files is remembered. A playbook has some dozens.
+MAX_ARCHIVES = 500
+
+#: The new layout: what stands before the arguments, and which there are.
+CALL = b'\nif __name__ == "__main__":\n    _ansiballz_main(\n'
+ARGUMENTS = {'ansible_module', 'module_fqn', 'profile', 'date_time', 'rlimit_nofile', 'params', 'extensions',
+             'zip_data'}
+LOADER = b'from ansible.module_utils._internal._ansiballz import _loader\n'
+
+#: The old one: lines with values, and lines that show that it is what we know.
+ZIPDATA = re.compile(rb"^    ZIPDATA = '([A-Za-z0-9+/=]+)'$", re.M)
+PARAMS = re.compile(rb'^    ANSIBALLZ_PARAMS = (.+)$', re.M)
+RUN = re.compile(rb"^        runpy\.run_module\(mod_name='([\w.]+)', init_globals=dict\(_module_fqn='([\w.]+)', "
+                 rb"_modlib_path=modlib_path\),\s+run_name='__main__', alter_sys=True\)$", re.M)
+NAME = re.compile(rb"^        temp_path = tempfile\.mkdtemp\(prefix='ansible_' \+ '([\w.-]+)' \+ '_payload_'\)$", re.M)
+LIMIT = re.compile(rb'^    requested_soft = min\(existing_hard, (\d+)\)$', re.M)
+ARGS = b'\n        basic._ANSIBLE_ARGS = json_params\n'
+
+#: Modules that want to see the zip file itself: to run themselves again with another interpreter, for the most part.
+WANTS_FILE = re.compile(rb'_modlib_path|pkgutil|importlib\.resources|\brespawn')
+
+
+class Module(NamedTuple):
+    """A module and what it is run with.
+
+    :ivar name: short name, for names of temporary files.
+    :ivar fqn: name by which it is imported.
+    :ivar params: its parameters, as JSON.
+    :ivar profile: how these are written; None: the old layout, which knows no profiles.
+    :ivar limit: wanted number of descriptors; 0: as it is.
+    :ivar members: path in the archive -> digest of the file.
+    :ivar on_disk: it wants the archive as a file.
+    """
+
+    name: str
+    fqn: str
+    params: str
+    profile: 'str | None'
+    limit: int
+    members: 'dict[str, str]'
+    on_disk: bool
+
+
+class Library:
+    """The files of all modules seen so far, by digest. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self.files: 'dict[str, bytes]' = {}         # digest -> compressed
+        self._archives: 'OrderedDict[bytes, dict[str, str] | None]' = OrderedDict()
+        self._wanting: 'set[str]' = set()           # digests of those that want the zip file
+
+    def module(self, script: bytes) -> 'Module | None':
+        """Read a packed module; None: it is something else."""
+        values = _new_values(script) or _old_values(script)
+        if values is None:
+            return None
+        members = self._members(values.pop('zip'))
+        module = members and members.get(values['fqn'].replace('.', '/') + '.py')
+        if not members or not module:
+            return None
+        on_disk = module in self._wanting or 'ansible/module_utils/common/respawn.py' in members
+        return Module(members=members, on_disk=on_disk, **values)
+
+    def _members(self, packed: bytes) -> 'dict[str, str] | None':
+        key = hashlib.sha256(packed).digest()
+        if key in self._archives:
+            self._archives.move_to_end(key)
+        else:
+            self._archives[key] = self._unpack(packed)
+            if len(self._archives) > MAX_ARCHIVES:
+                self._archives.popitem(last=False)
+        return self._archives[key]
+
+    def _unpack(self, packed: bytes) -> 'dict[str, str] | None':
+        members = {}
+        try:
+            with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))) as archive:
+                for path in archive.namelist():
+                    if not re.match(r'[\w/]+\.py\Z', path, re.A):
+                        return None
+                    members[path] = self._keep(archive.read(path))
+        except (ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+            return None
+        return members
+
+    def _keep(self, source: bytes) -> str:
+        digest = hashlib.sha256(source).hexdigest()[:32]
+        if digest not in self.files:
+            self.files[digest] = zlib.compress(source, 6)
+            if WANTS_FILE.search(source):
+                self._wanting.add(digest)
+        return digest
+
+
+def _new_values(script: bytes) -> 'dict[str, Any] | None':
+    head, call, tail = script.rpartition(CALL)
+    lines = tail.decode('utf-8', 'replace').split('\n')
+    if not call or LOADER not in head or lines[-2:] != [')', '']:
+        return None
+    texts = dict(line.partition('=')[::2] for line in lines[:-2])
+    if set(texts) != ARGUMENTS or not all(text.endswith(',') for text in texts.values()):
+        return None
+    packed = texts.pop('zip_data')[1:-2]
+    try:
+        values = {name: ast.literal_eval(text[:-1]) for name, text in texts.items() if name != 'date_time'}
+    except (ValueError, SyntaxError):
+        return None
+    if values['extensions']:            # a debugger, or coverage
+        return None
+    return dict(name=values['ansible_module'], fqn=values['module_fqn'], params=values['params'],
+                profile=values['profile'], limit=values['rlimit_nofile'] or 0, zip=packed.encode())
+
+
+def _old_values(script: bytes) -> 'dict[str, Any] | None':
+    packed, params, run, name = (pattern.search(script) for pattern in (ZIPDATA, PARAMS, RUN, NAME))
+    if not (packed and params and run and name) or ARGS not in script or run.group(1) != run.group(2):
+        return None
+    code = script[:packed.start()] + script[packed.end():params.start()] + script[params.end():]
+    if b'coverage' in code:
+        return None
+    limit = LIMIT.search(code)
+    try:
+        text = ast.literal_eval(params.group(1).decode())
+    except (ValueError, SyntaxError):
+        return None
+    return dict(name=name.group(1).decode(), fqn=run.group(1).decode(), params=text, profile=None,
+                limit=int(limit.group(1)) if limit else 0, zip=packed.group(1))

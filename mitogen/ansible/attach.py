@@ -1,0 +1,142 @@
+"""
+A worker's way to the broker process: find it, start it if there is none, ask it.
+
+Ring 2, imported by every worker: only small modules, and nothing else of this library but the wire.
+"""
+
+import fcntl
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from mitogen.ansible import wire
+
+#: Seconds that a new broker process has to come up. It takes a fifth of a second; a machine may be busy.
+START_TIMEOUT = 60.0
+
+#: What a new one runs. Neither the user's site-packages nor a variable of Python's may come between. It is nobody's
+#: child, as whoever starts it does not live to hear of its end.
+PROGRAM = ('import os, sys; os.fork() and os._exit(0); sys.path.insert(0, sys.argv[1]); '
+           'from mitogen.ansible.broker import main; main(sys.argv[2:])')
+
+
+class Error(Exception):
+    """There is no broker process, and none could be started."""
+
+
+class Failed(Exception):
+    """The broker process could not do what was asked.
+
+    :ivar kind: what kind of failure, see mitogen.ansible.execute.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        Exception.__init__(self, text)
+        self.kind = kind
+
+
+def folder() -> str:
+    """Return the folder for sockets, which only this user can enter; make it if need be.
+
+    :raises Error: there is something else of its name.
+    """
+    base = os.environ.get('XDG_RUNTIME_DIR') or tempfile.gettempdir()
+    path = os.path.join(base, 'mitogen-ansible-%d' % os.geteuid())
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        status = os.lstat(path)
+        # In a folder that all may write to, somebody else can have been faster.
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise Error('%s is not a private folder of this user' % path) from None
+    except OSError as exc:
+        raise Error('cannot make %s: %s' % (path, exc)) from None
+    return path
+
+
+def socket_path(pid: int) -> str:
+    """Return the path of the socket that belongs to a playbook, by its process id.
+
+    Ids are used again. So the time of the process's start is part of the name, where the system tells it.
+    """
+    try:
+        with open('/proc/%d/stat' % pid) as fp:
+            begun = fp.read().rpartition(')')[2].split()[19]
+    except (OSError, IndexError):
+        begun = '0'
+    return os.path.join(folder(), '%d-%s' % (pid, begun))
+
+
+def _connect(path: str) -> 'socket.socket | None':
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        sock.close()
+        return None
+    except OSError as exc:
+        sock.close()
+        raise Error('cannot connect to %s: %s' % (path, exc)) from None
+    if wire.peer_uid(sock) != os.geteuid():
+        sock.close()
+        raise Error('%s is served by another user' % path)
+    return sock
+
+
+def find(pid: int) -> 'socket.socket | None':
+    """Return a connection to the broker process of a playbook, or None if there is none."""
+    return _connect(socket_path(pid))
+
+
+def find_or_start(pid: int) -> socket.socket:
+    """Return a connection to the broker process of a playbook.
+
+    :param pid: process id of the playbook: the broker process ends when that does.
+    :raises Error: it cannot be reached or started.
+    """
+    path = socket_path(pid)
+    sock = _connect(path)
+    if sock is not None:
+        return sock
+    # Ten workers begin at once. One starts it, the others wait.
+    with open(path + '.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sock = _connect(path)
+        if sock is None:
+            _start(path, pid)
+            sock = _connect(path)
+    if sock is None:
+        raise Error('the broker process has ended already')
+    return sock
+
+
+def _start(path: str, pid: int) -> None:
+    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    # In a session of its own: Ctrl-C is for the playbook, and its end is ours. It keeps no stream of ours open, or
+    # whoever reads the playbook's output would wait for it.
+    with subprocess.Popen([sys.executable, '-I', '-S', '-c', PROGRAM, home, path, str(pid)], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        said = process.stdout.readline()        # type: ignore[union-attr]
+        if said != b'ready\n':
+            said += process.stdout.read()       # type: ignore[union-attr]
+            raise Error('the broker process did not start: %s' % said.decode('utf-8', 'replace').strip())
+
+
+def ask(sock: socket.socket, request: 'dict[str, Any]') -> Any:
+    """Ask the broker process for something, and return the answer.
+
+    :raises Failed: it could not be done.
+    :raises Error: the broker process is gone.
+    """
+    try:
+        wire.send(sock, request)
+        answer = wire.receive(sock)
+    except wire.Closed as exc:
+        raise Error('lost the broker process: %s' % exc) from None
+    if answer[0] == 'done':
+        return answer[1]
+    raise Failed(answer[1], answer[2])

@@ -1,0 +1,297 @@
+"""
+What all connection plugins have in common: they run in a worker of Ansible, and hand everything to the broker process.
+
+Ring 2. Needs ansible-core, and of this library only what is small: it is imported for every task.
+"""
+
+import contextlib
+import os
+import threading
+from typing import Any
+
+import ansible.constants as C
+from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
+from ansible.plugins.connection import ConnectionBase
+from ansible.plugins.loader import connection_loader
+from ansible.utils.display import Display
+
+from mitogen.ansible import attach, wrapping
+from mitogen.ansible.wire import plain
+
+display = Display()
+
+#: Interpreters to begin with, where none is configured: the first that is there.
+PYTHONS = 'python3', '/usr/bin/python3', '/usr/libexec/platform-python', '/usr/local/bin/python3', 'python'
+
+#: What finds it. The rest of the command line is Python's.
+FIND_PYTHON = ['/bin/sh', '-c', 'for p in %s; do command -v "$p" >/dev/null 2>&1 && exec "$p" "$@"; done; '
+               'echo "python3: command not found" >&2; exit 127' % ' '.join(PYTHONS), 'sh']
+
+
+def remember_commands(plugin: Any) -> None:
+    """Have a become plugin, this object of it alone, remember what it was asked to wrap, and into what."""
+    build = plugin.build_become_command
+
+    def build_become_command(command: str, shell: Any) -> Any:
+        wrapped = build(command, shell)
+        plugin.mitogen_wrapped = command, wrapped, shell
+        return wrapped
+    plugin.build_become_command = build_become_command
+    plugin.mitogen_build, plugin.mitogen_wrapped = build, None
+
+
+class Connection(ConnectionBase):      # type: ignore[misc]
+    """Base of the plugins. Each tells how to log in, the rest is here."""
+
+    has_pipelining = True
+
+    #: What runs a command that Ansible has not given a shell: '' is the one of the account.
+    default_shell = ''
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cwd: 'str | None' = None
+        # Built in the main process, for reset(), there is no such argument, and that is the playbook itself.
+        self._playbook_pid = int(kwargs.get('ansible_playbook_pid') or os.getpid())
+        self._sock: Any = None
+        self._login: Any = None
+        self._variables: Any = {}
+        self._thread: 'threading.Thread | None' = None      # what it finds out is for who joins it
+        self._failure: Any = None
+
+    def is_pipelining_enabled(self, wrap_async: bool = False) -> bool:
+        """Modules come on standard input, with any become plugin: there is no terminal in their way. (Since 2.19.)"""
+        self._connect_early()
+        return not wrap_async
+
+    def get_option(self, option: str, *args: Any, **kwargs: Any) -> Any:
+        """Return the value of an option."""
+        if option == 'pipelining':
+            self._connect_early()       # up to 2.18 this is what they ask
+        return super().get_option(option, *args, **kwargs)
+
+    def _connect_early(self) -> None:
+        """Begin to connect: Ansible asks about pipelining when it is about to pack a module, which takes it a while."""
+        if self._sock is None and self._thread is None:
+            self._login = plain(self._whole_login())
+            self._thread = threading.Thread(target=self._prepare, daemon=True)
+            self._thread.start()
+
+    def _prepare(self) -> None:
+        try:
+            self._sock = attach.find_or_start(self._playbook_pid)
+            attach.ask(self._sock, {'op': 'prepare', 'login': self._login})
+        except (attach.Error, attach.Failed) as exc:
+            self._failure = exc
+
+    # how to get there
+
+    def login(self) -> 'dict[str, Any]':
+        """Return `method`, `options` and whatever else mitogen.ansible.tree.Tree.account() wants to know."""
+        raise NotImplementedError
+
+    def python_words(self) -> 'list[str]':
+        """The interpreter to begin with: what is configured for modules, unless that is yet to be discovered."""
+        python = str(self.get_option('mitogen_python') or self.get_option('module_python') or '')
+        if not python or python.startswith('auto'):
+            return FIND_PYTHON
+        return python.split()
+
+    # through another host
+
+    def update_vars(self, variables: Any) -> None:
+        """Ansible tells all variables of the host here, before it runs a task."""
+        self._variables = variables
+        super().update_vars(variables)
+
+    def _resolve_option_variables(self, variables: Any, templar: Any) -> Any:
+        self._variables = variables         # and here, before it resets a connection
+        return super()._resolve_option_variables(variables, templar)
+
+    def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
+        if 'hostvars' in (var_options or {}):
+            self._variables = var_options   # 2.16 to 2.17 tell them here
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+
+    def _whole_login(self, behind: 'tuple[str, ...]' = ()) -> 'dict[str, Any]':
+        """Return how to log in, and through which other login.
+
+        :param behind: hosts that are reached through this one.
+        """
+        login = self.login()
+        if not self.get_option('mitogen_python'):
+            login['fallback'] = FIND_PYTHON     # that of the modules may be Python 2, or missing
+        via = str(self.get_option('mitogen_via') or '')
+        if via:
+            if via in behind:
+                raise AnsibleError('mitogen_via goes round in a circle: %s' % ', '.join(behind + (via,)))
+            login['via'] = self._other(via)._whole_login(behind + (via,))
+        return login
+
+    def _other(self, via: str) -> 'Connection':
+        """Return the connection to another host; it is asked only how to log in there.
+
+        :param via: its name in the inventory, or else any name; a user may stand before it.
+        """
+        user, _, host = via.rpartition('@')
+        everyone = self._variables.get('hostvars') or {}
+        variables = dict(everyone[host]) if host in everyone else {}
+        name = str(variables.get('ansible_connection') or 'ssh')
+        name = name if name.startswith('mitogen.ansible.') else 'mitogen.ansible.' + name.rpartition('.')[2]
+        other = connection_loader.get(name, self._play_context, os.devnull)
+        if not isinstance(other, Connection):
+            raise AnsibleError('mitogen_via: there is no connection plugin %s' % name)
+        variables.update({'ansible_user': user} if user else {}, inventory_hostname=host)
+        known = C.config.get_plugin_vars('connection', other._load_name)
+        other.set_options(var_options={key: variables[key] for key in known if key in variables})
+        other._variables = self._variables
+        return other
+
+    def _host_name(self) -> str:
+        return str(self._play_context.remote_addr or '')
+
+    def set_become_plugin(self, plugin: Any) -> None:
+        super().set_become_plugin(plugin)
+        if plugin is not None and not hasattr(plugin, 'mitogen_wrapped'):
+            remember_commands(plugin)
+
+    def _connect(self) -> 'Connection':
+        self._connect_early()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if isinstance(self._failure, attach.Error):
+            failure, self._failure = self._failure, None
+            self.close()
+            raise AnsibleConnectionFailure(str(failure))
+        self._connected = True
+        return self
+
+    def _ask(self, request: 'dict[str, Any]') -> Any:
+        try:
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+            return attach.ask(self._sock, dict(request, login=self._login))
+        except attach.Error as exc:
+            self.close()
+            raise AnsibleConnectionFailure(str(exc)) from None
+
+    def _raise(self, failure: attach.Failed) -> None:
+        text = str(failure)
+        if failure.kind in ('unreachable', 'python'):
+            raise AnsibleConnectionFailure('Failed to connect to the host via %s: %s' % (self.transport, text))
+        if failure.kind == 'password':
+            raise AnsibleAuthenticationFailure('Invalid/incorrect password: %s' % text)
+        raise AnsibleError(text)
+
+    # what Ansible asks for
+
+    def exec_command(self, cmd: Any, in_data: 'bytes | None' = None,
+                     sudoable: bool = True) -> 'tuple[int, bytes, bytes]':
+        """Run a command; see Ansible's class. What is recognised as a module or a common command runs natively.
+
+        :returns: (exit status, output, errors).
+        """
+        super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+        cmd = plain(cmd if isinstance(cmd, str) else cmd.decode())
+        display.vvv('EXEC %s' % cmd, host=self._host_name())
+        shell, text = wrapping.unwrap(cmd) or (self.default_shell, cmd)
+        become, inner = self._unbecome(text, shell) if sudoable and self.become else (None, text)
+        request = {'op': 'exec', 'become': become, 'shell': shell, 'text': plain(inner), 'whole': text,
+                   'data': plain(in_data or b''), 'cwd': plain(os.fsdecode(self.cwd)) if self.cwd else None}
+        try:
+            status, out, err = self._ask(request)
+        except attach.Failed as failure:
+            if failure.kind == 'python':
+                return self.without_python(failure, cmd, in_data, sudoable)
+            self._raise(failure)
+        return status, out, err
+
+    def without_python(self, failure: attach.Failed, cmd: str, in_data: 'bytes | None',
+                       sudoable: bool) -> 'tuple[int, bytes, bytes]':
+        """Run a command on a host that has no interpreter."""
+        self._raise(failure)
+        raise AssertionError('not reached')
+
+    def _unbecome(self, text: str, shell: str) -> 'tuple[dict[str, Any] | None, str]':
+        """Take a become plugin's command to pieces: options for mitogen.ansible.become, and the text within."""
+        remembered = getattr(self.become, 'mitogen_wrapped', None)
+        if not remembered or wrapping.without_trailer(text) != remembered[1] or remembered[0] == remembered[1]:
+            return None, text
+        plugin = self.become
+        wrapped = plugin.mitogen_build(wrapping.MARKER, remembered[2])
+        if not wrapping.levels(wrapped):
+            raise AnsibleError('the become plugin %s does not quote what it wraps in a known way' % plugin.name)
+        prompt = plugin.prompt if isinstance(plugin.prompt, str) else None
+        return plain({'plugin': plugin.name, 'username': plugin.get_option('become_user') or '',
+                      'shell': shell or '/bin/sh',
+                      'wrapped': wrapped, 'password': plugin.get_option('become_pass'), 'prompt': prompt or None,
+                      'fail': list(plugin.fail), 'missing': list(plugin.missing),
+                      'id': getattr(plugin, '_id', '')}), remembered[0]
+
+    def put_file(self, in_path: str, out_path: str) -> None:
+        """Copy a file to the target, as the user of the login."""
+        super().put_file(in_path, out_path)
+        display.vvv('PUT %s TO %s' % (in_path, out_path), host=self._host_name())
+        source = self._here(os.fsdecode(in_path))
+        if not os.path.exists(source):
+            raise AnsibleFileNotFound('file or module does not exist: %s' % in_path)
+        self._copy({'op': 'put', 'source': source, 'path': self._remote(os.fsdecode(out_path))}, out_path)
+
+    def fetch_file(self, in_path: str, out_path: str) -> None:
+        """Copy a file from the target, as the user of the login."""
+        super().fetch_file(in_path, out_path)
+        display.vvv('FETCH %s TO %s' % (in_path, out_path), host=self._host_name())
+        self._copy({'op': 'fetch', 'path': self._remote(os.fsdecode(in_path)),
+                    'destination': os.path.abspath(os.fsdecode(out_path))}, in_path)
+
+    def _here(self, path: str) -> str:
+        """Return the whole path of a file of the controller; with the local plugin it is relative to the playbook."""
+        return os.path.abspath(os.path.join(os.fsdecode(self.cwd or ''), os.path.expanduser(path)))
+
+    def _remote(self, path: str) -> str:
+        return path
+
+    def _copy(self, request: 'dict[str, Any]', path: str) -> None:
+        try:
+            self._ask(plain(request))
+        except attach.Failed as failure:
+            if failure.kind == 'file':
+                raise AnsibleError('failed to transfer file %s: %s' % (path, failure)) from None
+            self._raise(failure)
+
+    def reset(self) -> None:
+        """Close the connection to the host; the next task makes a new one."""
+        sock = attach.find(self._playbook_pid)
+        if sock is not None:
+            with sock, contextlib.suppress(attach.Error, attach.Failed):
+                attach.ask(sock, {'op': 'reset', 'login': plain(self._whole_login())})
+        self.close()
+
+    def close(self) -> None:
+        """End this worker's use of the connection; the broker process keeps it."""
+        if self._sock is not None:
+            self._sock.close()
+        self._sock, self._thread, self._connected = None, None, False
+
+
+class Container(Connection):
+    """Base of the plugins for containers.
+
+    :cvar method: name of the connection method.
+    :cvar names: option of the plugin -> parameter of the method.
+    """
+
+    method = ''
+    names: 'dict[str, str]' = {}
+
+    @property
+    def transport(self) -> str:
+        """The name that errors show."""
+        return self.method
+
+    def login(self) -> 'dict[str, Any]':
+        """How to get there."""
+        options = {parameter: self.get_option(name) for name, parameter in self.names.items()}
+        options = {parameter: value for parameter, value in options.items() if value not in (None, '')}
+        return {'method': self.method, 'options': dict(options, python_path=self.python_words())}

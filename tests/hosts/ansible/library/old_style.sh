@@ -1,0 +1,3 @@
+#!/bin/sh
+. "$1"
+echo "{\"changed\": false, \"style\": \"old\", \"word\": \"$word\"}"

@@ -1,0 +1,102 @@
+"""What a worker of Ansible and the broker process say to each other."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import support
+from mitogen.ansible import attach, broker, wire
+
+
+class Text(str):
+    """As Ansible's own types: text with something to it."""
+
+    tags = ('vault',)
+
+
+@pytest.fixture
+def pair():
+    ends = socket.socketpair()
+    yield ends
+    for end in ends:
+        end.close()
+
+
+def test_values_arrive_as_they_were_sent(pair):
+    value = {'text': '\u00e9', 'bytes': b'\xff' * 300000, 'list': [1, 2.5, None, True], 'nested': {'a': {}}}
+    # More than the system keeps, so that it has to come in pieces.
+    sender = threading.Thread(target=wire.send, args=(pair[0], value))
+    sender.start()
+    assert wire.receive(pair[1]) == value
+    sender.join()
+
+
+def test_what_is_ansibles_becomes_plain():
+    plain = wire.plain({Text('key'): [Text('value'), (1, 2)], 'data': bytearray(b'x')})
+    assert plain == {'key': ['value', [1, 2]], 'data': b'x'}
+    assert [type(key) for key in plain] == [str, str] and type(plain['key'][0]) is str
+
+
+def test_what_cannot_travel_is_named():
+    with pytest.raises(TypeError, match='object'):
+        wire.plain([object()])
+
+
+def test_an_end_is_noticed(pair):
+    pair[0].close()
+    with pytest.raises(wire.Closed):
+        wire.receive(pair[1])
+    assert not broker.is_open(pair[1])
+
+
+def test_rubbish_is_noticed(pair):
+    pair[0].sendall(wire.LENGTH.pack(3) + b'???')
+    with pytest.raises(wire.Closed):
+        wire.receive(pair[1])
+    pair[0].sendall(wire.LENGTH.pack(2 ** 32 - 1))
+    with pytest.raises(wire.Closed, match='announced'):
+        wire.receive(pair[1])
+
+
+def test_the_kernel_tells_who_is_there(pair):
+    assert wire.peer_uid(pair[0]) == os.geteuid()
+    assert broker.is_open(pair[0])
+
+
+def test_a_folder_that_others_can_enter_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_RUNTIME_DIR', str(tmp_path))
+    folder = attach.folder()
+    assert os.stat(folder).st_mode & 0o777 == 0o700
+    os.chmod(folder, 0o755)
+    with pytest.raises(attach.Error, match='private'):
+        attach.folder()
+
+
+def test_a_folder_that_is_a_link_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_RUNTIME_DIR', str(tmp_path))
+    (tmp_path / 'elsewhere').mkdir(mode=0o700)
+    (tmp_path / ('mitogen-ansible-%d' % os.geteuid())).symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(attach.Error, match='private'):
+        attach.folder()
+
+
+def test_a_broker_process_lives_as_long_as_what_it_is_for(tmp_path, monkeypatch):
+    """And serves whoever asks: here a command on this machine."""
+    monkeypatch.setenv('XDG_RUNTIME_DIR', str(tmp_path))
+    with subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE) as playbook:
+        assert attach.find(playbook.pid) is None
+        path = attach.socket_path(playbook.pid)
+        with attach.find_or_start(playbook.pid) as sock, attach.find_or_start(playbook.pid) as other:
+            login = {'method': 'local', 'options': {'python_path': [sys.executable]}}
+            request = {'op': 'exec', 'login': login, 'become': None, 'shell': '/bin/sh', 'text': 'cat; exit 3',
+                       'whole': 'cat; exit 3', 'data': b'through', 'cwd': None}
+            assert attach.ask(sock, request) == (3, b'through', b'')
+            with pytest.raises(attach.Failed) as info:
+                attach.ask(other, dict(request, login=dict(login, options={'python_path': ['/no/such/python']})))
+            assert info.value.kind in ('python', 'unreachable')
+        playbook.stdin.close()
+    support.wait_for(lambda: not os.path.exists(path), what='end of the broker process')
