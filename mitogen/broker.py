@@ -180,6 +180,10 @@ class Broker(mitogen.core.Broker):
             raise result
         return result
 
+    def work_alone(self) -> None:
+        """Have the broker's own thread take the work, if nobody does it: who calls this will not for a while."""
+        self._call.put(True)
+
     def disown(self) -> None:
         """In a forked child: this broker's thread is its parent's, and the numbers of its descriptors may belong to
         other files by now. Whoever still has it, by an old context for example, gets Error for what it asks."""

@@ -237,13 +237,15 @@ class _Maker:
         if type(tag) is bytes:      # C's pickler writes a bytearray as a call of its type, and asks nobody
             return bytearray(tag)
         if tag not in VALUE_TYPES:
-            raise TypeError('%r is not accepted' % (tag,))
-        if tag == 'mitogen.core.Blob' and type(args[0]) is not bytes:
-            raise TypeError('Blob of a number')        # Blob(1 << 40): one line, one terabyte
+            raise TypeError('not accepted')
+        # Blob(1 << 40) would be a terabyte, Secret(x) the text of any x, int(x) a number of any size.
+        empty: 'Any' = {'mitogen.core.Blob': b'', 'mitogen.core.Secret': ''}.get(tag)
+        if empty is not None:
+            args = (empty.join(args),)
         if tag == 'mitogen.core.Context':
-            return self.router.context_by_id(int(args[0]), name=args[1])
+            return self.router.context_by_id(args[0] | 0, name=args[1])
         if tag == 'mitogen.core.Sender':
-            return Sender(self.router.context_by_id(int(args[0])), int(args[1]))
+            return Sender(self.router.context_by_id(args[0] | 0), args[1] | 0)
         module, _, name = tag.rpartition('.')
         return getattr(sys.modules.get(module) or __import__(module), name)(*args)
 
@@ -840,8 +842,7 @@ class Broker(Seed):
     def let_go(self) -> None:
         """Call what is held, if it is."""
         fn, self._held = self._held, None
-        if fn:
-            fn()
+        (fn or bool)()
 
     def _ready(self, timeout: 'Optional[float]') -> 'Sequence[Tuple[int, int]]':
         """Wait for descriptors; return (descriptor, events). By poll(), which is right for the handful of a leaf."""

@@ -289,7 +289,7 @@ class FileService(Service):
 
         An exception in ``out_fp.write()`` stops the sender, too.
         """
-        receiver = Receiver(context.router, respondent=context)
+        receiver = _Pieces(context.router, respondent=context)
         try:
             metadata, content, complaint = context.call_service(cls, 'fetch', path=os.fsdecode(path),
                                                                 sender=receiver.to_sender())
@@ -305,8 +305,17 @@ class FileService(Service):
         return not complaint, metadata
 
 
+class _Pieces(Receiver):
+    """Pieces that the broker's own thread reads while the one that waits here writes: each does half of the work."""
+
+    def __init__(self, router: 'Any', respondent: 'Any') -> None:
+        Receiver.__init__(self, router, respondent=respondent)
+        self._latch.broker = None
+
+
 def _receive(receiver: Receiver, context: 'Any', size: int, out_fp: 'Any') -> str:
     """Write the pieces that arrive; return what is wrong with them, or ''."""
+    context.router.broker.work_alone()
     got = told = 0
     while True:
         msg = receiver.get()

@@ -29,6 +29,9 @@ class MemoryBroker(mitogen.broker.Broker):
         self.outgoing = []
         self._running = self._closed = False
 
+    def work_alone(self) -> None:
+        """There is no thread here."""
+
     def on_thread(self) -> bool:
         return self._running
 
