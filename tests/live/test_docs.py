@@ -193,7 +193,8 @@ def reasons_of(method):
                         if isinstance(value, ast.Constant) and isinstance(value.value, str))
 
 
-@pytest.mark.parametrize('method', sorted({*mitogen.method.MODULES.values(), 'mitogen.container'}))
+@pytest.mark.parametrize('method', sorted({*mitogen.method.MODULES.values(), 'mitogen.container',
+                                           'mitogen.ansible.become', 'mitogen.ansible.ssh'}))
 def test_every_reason_of_a_method_is_in_the_catalogue(method):
     page = ERRORS.read_text()
     for reason in reasons_of(method):
