@@ -182,7 +182,8 @@ class Broker(mitogen.core.Broker):
 
     def work_alone(self) -> None:
         """Have the broker's own thread take the work, if nobody does it: who calls this will not for a while."""
-        self._call.put(True)
+        if not self._driver:        # else the call would lie there, and cost the own thread its next rest
+            self._call.put(True)
 
     def disown(self) -> None:
         """In a forked child: this broker's thread is its parent's, and the numbers of its descriptors may belong to

@@ -686,7 +686,7 @@ class Broker(Seed):
         self._lock = threading.RLock()      # what a signal, or the garbage collector, calls in between may want it too
         self._deferred: 'List[Any]' = []            # under the lock, as are the next, and whether we are closed
         self._driver, self._drives = -1, 0          # id of the thread at work, 0: none; how often one took it
-        self._waiting: 'Dict[Any, int]' = {}        # queue that others wait in -> the thread
+        self._waiting: 'Dict[int, Any]' = {}        # thread -> the queue that it waits in while another works
         self._call: 'Any' = SimpleQueue()           # what calls it
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
         # Streams with something new to send. Not sent at once: what one turn has for a stream goes out in one piece.
@@ -781,7 +781,7 @@ class Broker(Seed):
         """If only one has waited, and has what it waits for, let it work for itself; until the work is the own thread's
         again: nobody has come for it, or one who did has left while another waits."""
         with self._lock:
-            if [queue.empty() for queue in list(self._waiting)] != [False] or self._deferred or self.stopping:
+            if [queue.empty() for queue in list(self._waiting.values())] != [False] or self._deferred or self.stopping:
                 return
             self._driver = 0
         while True:
@@ -817,7 +817,7 @@ class Broker(Seed):
         try:
             with self._lock:
                 if self._driver or self.stopping:
-                    self._waiting[queue] = me
+                    self._waiting[me] = queue
                 else:
                     self._driver = me
                     self._drives += 1
@@ -831,7 +831,7 @@ class Broker(Seed):
             return queue.get(True, timeout)
         finally:
             self._interruptible = False
-            self._waiting.pop(queue, None)
+            self._waiting.pop(me, None)
             self._leave()
 
     def hold(self, fn: 'Function') -> bool:

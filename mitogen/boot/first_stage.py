@@ -32,7 +32,6 @@ _CARRIED = 'import base64;b=base64.b64decode(sys.argv[2]);'
 _RUN = ('n="mitogen.core";m=sys.modules[n]=type(sys)(n);'
         'exec(compile(zlib.decompress(b,-15),n,"exec"),m.__dict__)')
 
-
 #: Reads the core from standard input. Arguments: name, number of bytes.
 READING = _PROLOGUE + _OLD + _READ + _RUN
 
