@@ -23,15 +23,12 @@ DETACH_TIMEOUT = 60.0
 #: First of the ids that a detached context gives out. Those of the old tree are counted from 1 and never get so far.
 FIRST_ID = 1 << 31
 
-#: Ids in one answer; see mitogen.master.MAX_IDS.
-MAX_IDS = 1024
-
 #: Above every log level: there is nobody who could read it.
 NO_LOG = 1000
 
 #: What a program may need later, beside the modules of the connection methods.
 NEEDED = ('mitogen', 'mitogen.core', 'mitogen.logs', 'mitogen.parent', 'mitogen.service', 'mitogen.select',
-          'mitogen.files', 'mitogen.push', 'mitogen.unix', 'mitogen.utils', 'mitogen.modules.loader')
+          'mitogen.files', 'mitogen.peer', 'mitogen.push', 'mitogen.unix', 'mitogen.utils', 'mitogen.modules.loader')
 
 
 class Router(mitogen.parent.Router):
@@ -53,12 +50,10 @@ class Router(mitogen.parent.Router):
 
     def _on_id_request(self, msg: Message) -> None:
         """Give ids to ourselves, to a child, or to a child by our own request."""
-        owner, count = msg.unpickle()
+        owner, count, reply = mitogen.parent.id_request(msg)
         link = None if owner == self.context_id else self.routes.link_to(owner)
         known = link.remote_id == owner if link is not None else owner == self.context_id
-        if not known or msg.stream not in (None, link) or not (isinstance(count, int) and 0 < count <= MAX_IDS):
-            reply = Message.dead('ids for context %r refused' % (owner,))
-        else:
+        if count and known and msg.stream in (None, link):
             reply = Message.pickled(self._next_id)
             if link is not None:
                 self.routes.grant(self._next_id, count, owner)

@@ -20,9 +20,6 @@ import mitogen.modules.responder
 import mitogen.parent
 from mitogen.core import ADD_ROUTE, ALLOCATE_ID, Error, Message
 
-#: Ids in one answer. A child asks for a few at once; one that wants more is refused, so that none can use them all up.
-MAX_IDS = 1024
-
 #: Ids that one child, and all below it, may have at a time; each costs memory here and on the way. A
 #: hundred hosts behind one, with a thousand children each, take less.
 MAX_HELD = 1 << 18
@@ -128,14 +125,9 @@ class IdAllocator:
             self._router.route(Message.pickled((first, count, owner), dst_id=hop, handle=ADD_ROUTE))
 
     def _on_request(self, msg: Message) -> None:
-        try:
-            owner, count = msg.unpickle()
-        except (mitogen.core.Error, TypeError, ValueError):
-            owner = count = None
-        # Not shown: what is no number may be larger than any memory when it is text.
-        if not (type(owner) is type(count) is int and 0 < count <= MAX_IDS
-                and {msg.src_id, msg.auth_id} & {0, owner, *self.ancestors(owner)}):
-            msg.reply(Message.dead('ids for context %s refused' % (owner if type(owner) is int else 'of that kind')))
+        owner, count, refusal = mitogen.parent.id_request(msg)
+        if not count or not {msg.src_id, msg.auth_id} & {0, owner, *self.ancestors(owner)}:
+            msg.reply(refusal)
             return
         try:
             msg.reply(self.allocate(owner, count))
@@ -146,7 +138,8 @@ class IdAllocator:
         """Contexts are gone; so are those that were to be started by them."""
         with self._lock:
             for top in [self._top(context_id) for context_id in ids if self._owners.get(context_id)]:
-                self._held[top] -= 1
+                if top in self._held:       # else it has gone before
+                    self._held[top] -= 1
             for context_id in ids:
                 self._owners.pop(context_id, None)
                 self._held.pop(context_id, None)

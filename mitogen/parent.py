@@ -31,6 +31,9 @@ MAX_WARNINGS = 100
 #: Longest reason that a child may give for a loss; everybody who knew what was lost is sent it.
 MAX_REASON = 4000
 
+#: Ids in one answer. A child asks for a few at once; one that wants more is refused, so that none can use them all up.
+MAX_IDS = 1024
+
 #: Seconds that a child waits for ids.
 ID_TIMEOUT = 60.0
 
@@ -125,6 +128,21 @@ class Context(mitogen.core.Context):
 
 
 # ---- router ----------------------------------------------------------------------------------------
+
+def id_request(msg: Message) -> 'Tuple[int, int, Message]':
+    """Read a request for ids of new contexts, for whoever gives them out.
+
+    :returns: id of the context that will start them; how many, 0: it is no such request; an answer that refuses.
+    """
+    try:
+        owner, count = msg.unpickle()
+    except (mitogen.core.Error, TypeError, ValueError):
+        owner = count = None
+    # What is no number is not shown: it may be larger than any memory when it is text.
+    shown = owner if type(owner) is int else 'of that kind'
+    good = type(owner) is type(count) is int and 0 < count <= MAX_IDS
+    return owner if good else 0, count if good else 0, Message.dead('ids for context %s refused' % shown)
+
 
 def is_from_neighbour(msg: Message, stream: 'Any') -> bool:
     """A policy: sent by the context at the other end of the stream that it came over, not by one behind that."""

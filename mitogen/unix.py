@@ -23,6 +23,7 @@ import time
 import mitogen.core
 import mitogen.parent
 from mitogen.core import ALLOCATE_ID, Message, Side
+from mitogen.peer import peer_uid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,15 +128,6 @@ def is_path_dead(path: str) -> bool:
     except OSError:
         pass                # somebody does, but is busy, or not for us
     return False
-
-
-def peer_uid(sock: socket.socket) -> int:
-    """Return the user id of the process at the other end, as the kernel knows it."""
-    if hasattr(socket, 'SO_PEERCRED'):
-        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return struct.unpack('iII', credentials)[1]     # type: ignore[no-any-return]
-    # The BSDs: struct xucred begins with its version and the effective user id. LOCAL_PEERCRED is 1, its level 0.
-    return struct.unpack('II', sock.getsockopt(0, 1, 8)[:8])[1]     # type: ignore[no-any-return]
 
 
 # ---- the end that listens --------------------------------------------------------------------------

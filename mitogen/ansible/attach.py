@@ -14,6 +14,7 @@ import tempfile
 from typing import Any
 
 from mitogen.ansible import wire
+from mitogen.peer import peer_uid
 
 #: Seconds that a new broker process has to come up. It takes a fifth of a second; a machine may be busy.
 START_TIMEOUT = 60.0
@@ -81,7 +82,7 @@ def _connect(path: str) -> 'socket.socket | None':
     except OSError as exc:
         sock.close()
         raise Error('cannot connect to %s: %s' % (path, exc)) from None
-    if wire.peer_uid(sock) != os.geteuid():
+    if peer_uid(sock) != os.geteuid():
         sock.close()
         raise Error('%s is served by another user' % path)
     return sock

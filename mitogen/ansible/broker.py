@@ -20,6 +20,7 @@ import mitogen.master
 from mitogen.ansible import wire
 from mitogen.ansible.execute import Abandoned, Executor, failure_of
 from mitogen.ansible.tree import Tree
+from mitogen.peer import peer_uid
 
 #: Seconds between two looks at the playbook where the system does not tell when a process ends.
 LOOK = 0.5
@@ -56,7 +57,7 @@ class Server:
                 mitogen.core.log(mitogen.core.WARNING, 'cannot accept a worker: %s', exc)
                 time.sleep(LOOK)
                 continue
-            if wire.peer_uid(sock) == os.geteuid():
+            if peer_uid(sock) == os.geteuid():
                 threading.Thread(target=self._serve, args=(sock,), name='mitogen.ansible.worker', daemon=True).start()
             else:
                 sock.close()

@@ -74,12 +74,3 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
             raise Closed('it has closed the connection')
         view = view[count:]
     return bytes(data)
-
-
-def peer_uid(sock: socket.socket) -> int:
-    """Return the user id of the process at the other end, as the kernel knows it."""
-    if hasattr(socket, 'SO_PEERCRED'):
-        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return int(struct.unpack('iII', credentials)[1])
-    # The BSDs: struct xucred begins with its version and the effective user id. LOCAL_PEERCRED is 1, its level 0.
-    return int(struct.unpack('II', sock.getsockopt(0, 1, 8)[:8])[1])

@@ -10,6 +10,7 @@ import pytest
 
 import support
 from mitogen.ansible import attach, broker, wire
+from mitogen.peer import peer_uid
 
 
 class Text(str):
@@ -63,7 +64,7 @@ def test_rubbish_is_noticed(pair):
 
 
 def test_the_kernel_tells_who_is_there(pair):
-    assert wire.peer_uid(pair[0]) == os.geteuid()
+    assert peer_uid(pair[0]) == os.geteuid()
     assert broker.is_open(pair[0])
 
 
