@@ -105,9 +105,9 @@ class Ansible:
 
     def brokers(self):
         """Pids of the broker processes of playbooks that were started here, as far as they run now."""
-        return {pid for pid in support.processes()
-                if b'mitogen.ansible.broker' in _command_line(pid)
-                and int(_command_line(pid).split(b'\0')[-2]) in self._playbooks}
+        lines = {pid: _command_line(pid) for pid in support.processes()}
+        return {pid for pid, line in lines.items()
+                if b'mitogen.ansible.broker' in line and int(line.split(b'\0')[-2]) in self._playbooks}
 
 
 def _command_line(pid):
