@@ -9,7 +9,7 @@ import itertools
 import os
 
 import mitogen.core
-from mitogen.core import CALL_FUNCTION, Kwargs, Message, Receiver
+from mitogen.core import CALL_FUNCTION, TOO_LARGE, ChannelError, Kwargs, Message, Receiver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ def function_name(fn: 'Any') -> 'Tuple[str, str]':
         raise TypeError('%s.%s exists only while the code around it runs: move it to the top level of a module; pass '
                         'it arguments, not what it closes over; a decorator needs functools.wraps' % (module, path))
     return module, path
+
+
+def check_size(router: 'Any', msg: Message) -> None:
+    """Raise ChannelError when a message is too large, for one that nobody awaits an answer to: nobody would be told."""
+    if len(msg.data) > router.max_message_size:
+        raise ChannelError(TOO_LARGE, len(msg.data), router.max_message_size)
 
 
 class CallChain:
@@ -75,8 +81,13 @@ class CallChain:
         return Message(handle=CALL_FUNCTION, data=data)
 
     def call_no_reply(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> None:
-        """Call a function and do not wait for it; if it fails, the log says so."""
-        self.context.send(self._message(fn, args, kwargs))
+        """Call a function and do not wait for it; if it fails, the log says so. Errors as of call_async(), and:
+
+        :raises mitogen.core.ChannelError: the arguments are larger than what may be sent.
+        """
+        msg = self._message(fn, args, kwargs)
+        check_size(self.context.router, msg)
+        self.context.send(msg)
 
     def call_async(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> Receiver:
         """Call a function; ``get().unpickle()`` of the Receiver that is returned gives its result.

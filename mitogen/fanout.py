@@ -12,6 +12,7 @@ arrives is collected on the broker thread, still pickled, and decoded by the thr
 
 import mitogen.call
 import mitogen.core
+import mitogen.untrusted
 from mitogen.core import CALL_FUNCTION, CallError, ChannelError, Kwargs, Latch, Later, Message, Receiver
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ def _result(pickled: bytes, is_dead: bool, router: 'Any') -> 'Any':
     if is_dead:
         return ChannelError(pickled.decode('utf-8', 'replace'))
     try:
-        return mitogen.core.decode(pickled, router)
+        return mitogen.untrusted.decode(pickled, router)
     except mitogen.core.StreamError as exc:
         return exc
 
@@ -110,6 +111,7 @@ def branches(router: 'Any', ids: 'Iterable[int]') -> 'List[Tuple[Optional[int], 
 
 
 def _send(context: 'Any', msg: Message) -> None:
+    mitogen.call.check_size(context.router, msg)
     context.send(msg)
 
 

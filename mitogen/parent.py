@@ -15,8 +15,10 @@ import mitogen.connect
 import mitogen.core
 import mitogen.modules.relay
 import mitogen.routes
+import mitogen.untrusted
 from mitogen.call import CallChain
 from mitogen.core import ADD_ROUTE, ALLOCATE_ID, DEL_ROUTE, Kwargs, Latch, Message, Receiver
+from mitogen.untrusted import HARMLESS, LONG_PUT, PUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -207,6 +209,9 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         else:
             if stream in self.routes.trusted and msg.auth_id == stream.remote_id:
                 msg.auth_id = self.context_id
+            data = msg.data
+            if (len(data) > HARMLESS or PUT in data or LONG_PUT in data) and msg.src_id not in self.parent_ids:
+                msg.__class__ = mitogen.untrusted.Message       # here, or short answers would pay for it
             self._forward(msg, stream)
 
     def _egress(self, msg: Message, stream: 'Any') -> 'Tuple[Any, str]':

@@ -1,0 +1,297 @@
+"""
+Values that come from below: looked at before they are built.
+
+Ring 1. `mitogen.core` lets only plain values in, whatever arrives. That leaves what they cost whoever builds them: the
+interpreter overflows its stack on the hash of a tuple in a tuple a million times, needs years for that of a tuple of
+twice the same tuple 60 times over, and gigabytes for a place far away in pickle's memo. Only instructions that this
+library writes itself pass here, and none that cost more than what they were sent with. Pure; any thread; the time is
+linear in the number of instructions, so text and bytes cost nothing, however long.
+"""
+
+import functools
+import re
+
+import mitogen.core
+from mitogen.core import StreamError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List, Pattern, Tuple
+
+#: Bytes. In anything as short, a key has at most 3 ** 12 parts, as often as three bytes fit: milliseconds. Only an
+#: instruction that writes to the memo, `p` or `r`, can do more.
+HARMLESS = 40
+
+#: Tuples in each other, in a key. The pickler of whoever sends them gets no deeper.
+MAX_DEPTH = 1000
+
+#: Parts of keys that are hashed for one message, some 20 ns each; besides four for each of its bytes.
+MAX_HASHED = 1 << 24
+
+#: Characters, bytes and items that are copied into values such as Blob, Decimal and Kwargs, besides two for each byte
+#: of the message. The same large text for many of them would fill the memory.
+MAX_COPIED = 1 << 20
+
+#: No value costs more than a budget of any size. Numbers that double with every instruction would cost us dearly.
+MOST = 1 << 60
+
+#: Instructions that the pattern goes over at a time; it needs memory for each until it stops.
+AT_ONCE = 1000
+
+#: Text and bytes below this length are skipped by the pattern itself; each length is one more alternative to try.
+SHORT = 32
+
+PROTOCOL = b'\x80\x04'
+PUT, LONG_PUT, STOP = ord('p'), ord('r'), ord('.')
+MEMOIZE, GET, LONG_GET, MARK, TUPLE, REDUCE, FRAME = 0x94, ord('h'), ord('j'), ord('('), ord('t'), ord('R'), 0x95
+
+#: Instructions that bring bytes along -> bytes of their length: str, bytes.
+TEXTS = {0x8c: 1, ord('X'): 4, 0x8d: 8, ord('C'): 1, ord('B'): 4, 0x8e: 8}
+#: The same for int.
+NUMBERS = {0x8a: 1, 0x8b: 4}
+SIZED = {**TEXTS, **NUMBERS}
+#: Instructions that make None, bool, int, float -> bytes of their argument.
+SCALARS = {ord('N'): 0, 0x88: 0, 0x89: 0, ord('K'): 1, ord('M'): 2, ord('J'): 4, ord('G'): 8}
+#: Instructions that make tuples -> of how many parts; that of all parts behind the mark, too.
+TUPLES = {TUPLE: 0, ord(')'): 0, 0x85: 1, 0x86: 2, 0x87: 3}
+NEW_CONTAINERS = {ord(']'), ord('}'), 0x8f}
+
+
+class Message(mitogen.core.Message):
+    """A message from a context without authority over this one, that could do harm: longer than HARMLESS, or with PUT
+    or LONG_PUT somewhere. Routers change the class of such ones on arrival."""
+
+    __slots__ = ()
+
+    def unpickle(self, throw: bool = True, throw_dead: bool = True) -> 'Any':
+        if not self.is_dead:
+            inspect(self.data)
+        return mitogen.core.Message.unpickle(self, throw, throw_dead)
+
+
+def decode(data: bytes, router: 'Any' = None) -> 'Any':
+    """As mitogen.core.decode(), of a value that came in such a message."""
+    inspect(data)
+    return mitogen.core.decode(data, router)
+
+
+def inspect(data: bytes) -> None:
+    """Raise StreamError when `data` is a value that could cost whoever builds it dearly, or that nobody wrote."""
+    try:
+        # Most values hold no tuples, or nothing that is hashed.
+        if not _consists_of(b'aesu\x90', data) and not _consists_of(b'aet\x85\x86\x87', data):
+            Survey(data).run()
+    except (IndexError, TypeError, ValueError) as exc:      # what the instructions want is not there
+        raise StreamError('cannot read %d bytes: %s: %s', len(data), type(exc).__name__, exc) from None
+
+
+@functools.lru_cache(None)      # not at import: it takes milliseconds, and many programs get short answers only
+def _pattern(more: bytes) -> 'Pattern[bytes]':
+    """A pattern of instructions that hash no tuple, if among `more` are only those that make some, or only others."""
+    simple = b'[' + re.escape(b'N\x88\x89)]}\x8f(\x94' + more) + b']*'
+    sized = b'(?:' + b'|'.join(re.escape(bytes([size])) + b'.{%d}' % size for size in range(SHORT)) + b')'
+    return re.compile(b'(?:' + simple + b'(?:h.|)(?:K.|M..|[\x8c\x43]' + sized + b'|[Jj]....|[G\x95].{8}|h.|\x8a'
+                      + sized + b')){0,%d}' % AT_ONCE + simple, re.DOTALL)
+
+
+def _consists_of(more: bytes, data: bytes) -> bool:
+    """Whether a value has only instructions of _pattern(), and longer text and bytes."""
+    match, position = _pattern(more).match, len(PROTOCOL)
+    while True:
+        end = match(data, position).end()       # type: ignore[union-attr]     # it matches nothing at all, too
+        if end >= len(data) or data[end] == STOP:
+            return end < len(data) and data.startswith(PROTOCOL)
+        width = TEXTS.get(data[end])
+        if width:
+            end += 1 + width + int.from_bytes(data[end + 1:end + 1 + width], 'little')
+        elif end == position:
+            return False
+        position = end
+
+
+class Text(int):
+    """Stands for a long text, or bytes: 1, as its hash is remembered. `size`: how long it is."""
+
+    size = 0
+
+
+class Container:
+    """A list, set or dictionary.
+
+    :ivar cost, depth: as of a key, if all its parts were; of a dictionary, its keys.
+    """
+
+    __slots__ = ('size', 'cost', 'depth', 'has_containers')
+
+    def __init__(self) -> None:
+        self.size = self.cost = self.depth = 0
+        self.has_containers = False
+
+    def add(self, parts: 'List[Any]') -> 'Tuple[int, int]':
+        """Put some in; return their cost and depth."""
+        cost, depth = total(parts)
+        self.size += len(parts)
+        self.cost = min(MOST, self.cost + cost)
+        self.depth = max(self.depth, depth)
+        self.has_containers |= any(type(part) is Container for part in parts)
+        return cost, depth
+
+
+def total(parts: 'List[Any]') -> 'Tuple[int, int]':
+    """Return how many parts are hashed with all of these, and how many tuples are in each other, or a bit more."""
+    try:
+        return min(MOST, sum(parts)), 1
+    except TypeError:       # not only numbers
+        pairs = [part if type(part) is tuple else (1, 0) if type(part) is Container else (part, 1) for part in parts]
+        return min(MOST, sum([cost for cost, _ in pairs])), max([depth for _, depth in pairs])
+
+
+class Survey:
+    """Goes through a value as an unpickler does, but builds only what tells its cost. On its stack stands an int for
+    what holds no tuples: how many parts are hashed with it; for a tuple of tuples (that number, depth); a Container.
+
+    Raises TypeError at what is not allowed, IndexError at what does not fit.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._stack: 'List[Any]' = []
+        self._marks: 'List[int]' = []
+        self._hashed, self._copied = MAX_HASHED + 4 * len(data), MAX_COPIED + 2 * len(data)     # what is left
+
+    def run(self) -> None:
+        """Go through all of it."""
+        data, stack, marks = self._data, self._stack, self._marks
+        memo, position, args, args_end = [], len(PROTOCOL), [], 0       # type: List[Any], int, List[Any], int
+        if not data.startswith(PROTOCOL):
+            raise TypeError('another protocol')
+        while True:
+            code = data[position]
+            position += 1
+            if code == MEMOIZE:
+                memo.append(stack[-1])
+            elif code in SCALARS:
+                position += SCALARS[code]
+                stack.append(1)
+            elif code == GET:
+                stack.append(memo[data[position]])
+                position += 1
+            elif code in SIZED:
+                width = SIZED[code]
+                size = int.from_bytes(data[position:position + width], 'little')
+                position += width + size
+                stack.append(_sized(code, size))
+            elif code in TUPLES:
+                start = marks.pop() if code == TUPLE else len(stack) - TUPLES[code]
+                args, args_end = stack[start:], position
+                stack[start:] = [_tuple(args)]
+            elif code == MARK:
+                marks.append(len(stack))
+            elif code in NEW_CONTAINERS:
+                stack.append(Container())
+            elif code == LONG_GET:
+                stack.append(memo[int.from_bytes(data[position:position + 4], 'little')])
+                position += 4
+            elif code == REDUCE and data[args_end:position] in (b'R', b'\x94R'):
+                self._make(args)
+            elif code == FRAME:
+                position += 8
+            elif code == STOP:
+                return
+            elif code in ACTIONS:
+                ACTIONS[code](self)
+            else:
+                raise TypeError('instruction %d is not accepted' % code)
+
+    def _pop_to_mark(self) -> 'List[Any]':
+        start = self._marks.pop()
+        found = self._stack[start:]
+        del self._stack[start:]
+        return found
+
+    def _hash(self, cost: int, depth: int) -> None:
+        self._hashed -= cost
+        if self._hashed < 0 or depth > MAX_DEPTH:
+            raise TypeError('keys are too large, or too deep')
+
+    def _fill(self, parts: 'List[Any]', hashed: bool) -> None:
+        container = self._stack[-1]
+        if type(container) is not Container:
+            raise TypeError('only lists, sets and dictionaries grow')
+        cost, depth = container.add(parts)
+        if hashed:
+            self._hash(cost, depth)
+
+    def _make(self, args: 'List[Any]') -> None:
+        """A value of another type. Among its arguments is only what mitogen.core.VALUE_TYPES gives."""
+        size = 0
+        for part in args:
+            if type(part) is Container:
+                # Pairs are tuples: what will have become of a list in this one is not known yet.
+                if part.has_containers:
+                    raise TypeError('a value cannot be made of lists of lists')
+                self._hash(part.cost, part.depth)
+                size += part.size
+            elif type(part) is tuple:
+                raise TypeError('a value cannot be made of tuples of tuples')
+            else:
+                size += part.size if type(part) is Text else part * 16
+        self._copied -= size
+        if self._copied < 0:
+            raise TypeError('the same text, or list, in too many values')
+        del self._stack[-1]
+        self._stack[-1] = 1 + size // 16        # to hash a Decimal takes as long as its text
+
+    # rare instructions
+
+    def _pop(self) -> None:
+        if self._marks and self._marks[-1] == len(self._stack):
+            self._marks.pop()
+        else:
+            self._stack.pop()
+
+    def _append(self) -> None:
+        self._fill([self._stack.pop()], False)
+
+    def _extend(self) -> None:
+        self._fill(self._pop_to_mark(), False)
+
+    def _set_item(self) -> None:
+        self._stack.pop()
+        self._fill([self._stack.pop()], True)
+
+    def _set_items(self) -> None:
+        self._fill(self._pop_to_mark()[::2], True)
+
+    def _add_items(self) -> None:
+        self._fill(self._pop_to_mark(), True)
+
+    def _frozenset(self) -> None:
+        self._hash(*total(self._pop_to_mark()))
+        self._stack.append(1)       # it remembers its hash
+
+    def _global(self) -> None:
+        self._stack.pop()
+        self._stack[-1] = 1
+
+
+def _sized(code: int, size: int) -> int:
+    """What stands for a text, bytes or a number."""
+    if code in NUMBERS:
+        return 1 + size // 16
+    text = Text(1 if size > SHORT else 0)
+    text.size = size
+    return text if size > SHORT else 1
+
+
+def _tuple(parts: 'List[Any]') -> 'Any':
+    """What stands for a tuple."""
+    cost, depth = total(parts)
+    return 1 + cost if cost == len(parts) else (1 + cost, 1 + depth)
+
+
+ACTIONS = {
+    ord('a'): Survey._append, ord('e'): Survey._extend, ord('s'): Survey._set_item, ord('u'): Survey._set_items,
+    ord('0'): Survey._pop, ord('1'): Survey._pop_to_mark, 0x90: Survey._add_items, 0x91: Survey._frozenset,
+    0x93: Survey._global,
+}
