@@ -583,7 +583,7 @@ class Side:
         fd, self.fd = self.fd, None
         if fd is not None:
             self.all_open.discard(fd)
-            os.close(fd)
+            io_op(os.close, fd)     # user code may have closed it
 
     def read(self, size: int = CHUNK_SIZE) -> bytes:
         """Return what is there to read; b'' when the other end is gone. Raise BlockingIOError when nothing is there."""
@@ -724,7 +724,7 @@ class Broker(Seed):
 
     def _watch(self, side: 'Optional[Side]', which: int, stream: 'Any') -> None:
         """Have `stream` called (None: no more) when its side can be read (`which` 0) or written (1)."""
-        if side is not None and side.fd is not None:
+        if side and side.fd is not None:
             pair = self._watched.setdefault(side.fd, [None, None])
             pair[which] = stream
             if pair == [None, None]:
@@ -775,6 +775,7 @@ class Broker(Seed):
                 self._rest()
         except BaseException:       # a bug of ours: nobody may be left waiting for it
             log(ERROR, 'error in %r', self)
+            self._begin_shutdown()
         self._end()
 
     def _rest(self) -> None:
@@ -857,12 +858,11 @@ class Broker(Seed):
         events: 'Sequence[Tuple[int, int]]' = ()
         start = time.monotonic()
         self._interruptible = True
-        timeout = 0 if self._held else timeout
         # While answers come fast, stay awake: to fall asleep and be woken takes longer than many a call.
         while self._brisk and not events and time.monotonic() - start < BRISK:
             events = self._ready(0)
             os.sched_yield()
-        events = events or self._ready(timeout)
+        events = events or self._ready(0 if self._held else timeout)
         self._interruptible = False
         self._brisk = time.monotonic() - start < BRISK
         for fd, event in events:
@@ -896,7 +896,7 @@ class Broker(Seed):
             pass        # ready it was said to be, ready it was not
         except Exception:
             log(ERROR, 'error in %r', stream)
-            if stream is not None:
+            if stream:
                 stream.on_disconnect(self)
 
     def run_deferred(self) -> None:
@@ -1093,7 +1093,7 @@ class Router(Seed):
             if handle in self._handlers and not overwrite:
                 raise Error('handle %d is taken', handle)
             self._handlers[handle] = fn, persist, policy, respondent
-            if respondent is not None:
+            if respondent:
                 self._awaiting.setdefault(respondent.context_id, set()).add(handle)
         return handle
 
@@ -1101,7 +1101,7 @@ class Router(Seed):
         """Remove a handler; raise KeyError when there is none. Any thread."""
         with self._lock:
             respondent = self._handlers.pop(handle)[3]
-            if respondent is not None:
+            if respondent:
                 self._awaiting.get(respondent.context_id, set()).discard(handle)
 
     def route(self, msg: Message) -> None:
@@ -1129,10 +1129,10 @@ class Router(Seed):
             self._deliver(msg, stream)
         else:
             out, why = self._egress(msg, stream)
-            if out is None:
-                self._refuse(msg, why)
-            else:
+            if out:
                 out.send(msg)
+            else:
+                self._refuse(msg, why)
 
     def _egress(self, msg: Message, stream: 'Optional[Stream]') -> 'Tuple[Optional[Stream], str]':
         """Where a message goes next; or None and why it cannot."""
@@ -1190,7 +1190,7 @@ class Router(Seed):
                         del self._handlers[handle]
             self._bury(handlers, reason)
             context = self._contexts.get(context_id)
-            if context is not None:
+            if context:
                 fire(context, 'disconnect')
 
     def _bury(self, handlers: 'Iterable[Tuple[int, Tuple[Any, ...]]]', reason: str) -> None:
@@ -1587,7 +1587,7 @@ class Dispatcher:
             result = CallError.of(exc)
             reply = Message.pickled(result)
         if isinstance(result, CallError):
-            if chain is not None and len(self._failed) < MAX_FAILED_CHAINS:
+            if chain and len(self._failed) < MAX_FAILED_CHAINS:
                 self._failed.setdefault(chain, result)
             if not msg.reply_to:
                 log(WARNING, 'call failed: %s', result)
@@ -1640,7 +1640,7 @@ class ExternalContext(Seed):
     def _become(self, context_id: int, parent_ids: 'List[int]') -> None:
         """Make this process known to itself as a child."""
         package: 'Any' = sys.modules.get('mitogen')
-        if package is None:
+        if not package:
             package = sys.modules['mitogen'] = type(sys)('mitogen')
             package.__path__ = []
             package.core = sys.modules[__name__]

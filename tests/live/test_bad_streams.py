@@ -8,6 +8,7 @@ import mitogen.core
 import support
 import targets
 import targets_bad
+import targets_faults
 import targets_imports
 from mitogen.core import HEADER, MAGIC, ChannelError, Message
 
@@ -52,6 +53,20 @@ def test_user_code_that_closes_every_descriptor(child, bystander):
     with pytest.raises(ChannelError):
         receiver.get(10).unpickle()
     support.wait_for(lambda: not support.is_running(pid))
+
+
+@pytest.mark.parametrize('loss', [targets_faults.lose_link, targets_bad.close_everything])
+@pytest.mark.parametrize('is_parent', [False, True])
+def test_descriptors_that_are_closed_while_user_code_hangs(child, bystander, loss, is_parent):
+    """What finds out is the broker's own thread; the second close of a descriptor must not be the end of it."""
+    pid = pid_of(child)
+    if is_parent:
+        child.call(targets_faults.grow)
+    child.call_no_reply(loss)
+    receiver = child.call_async(targets.wait_for_ever)
+    with pytest.raises(ChannelError, match='is gone'):
+        receiver.get(10)
+    support.wait_for(lambda: not support.is_running(pid), 10)
 
 
 def test_a_header_that_promises_more_than_anyone_may_send(child, bystander):
