@@ -324,11 +324,11 @@ class Pool:
                 raise Error('the name of a service or method is no text')
             if name not in self._invokers and not mitogen.core.has_parent_authority(msg):
                 raise Error('there is no service %s, and context %s may not start one', name, msg.src_id)
-            invoker = self._invoker(name)
+            invoker, kwargs = self._invoker(name), dict(kwargs)
         except Exception as exc:
             msg.reply(CallError.of(exc))
             return
-        invoker.invoke(method, dict(kwargs), msg)
+        invoker.invoke(method, kwargs, msg)
 
     def _main(self) -> None:
         while True:

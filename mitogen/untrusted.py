@@ -106,7 +106,7 @@ def _consists_of(more: bytes, data: bytes) -> bool:
             end += 1 + width + int.from_bytes(data[end + 1:end + 1 + width], 'little')
         elif end == position:
             return False
-        position = end
+        position = min(end, len(data))      # it may claim any length
 
 
 class Text(int):

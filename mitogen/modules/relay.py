@@ -68,7 +68,10 @@ class Relay:
         return self._importer.table.modules.get(fullname)       # type: ignore[no-any-return]
 
     def _on_get_module(self, msg: Message) -> None:
-        fullname, wanted = msg.unpickle()
+        try:
+            fullname, wanted = msg.unpickle()
+        except (mitogen.core.Error, TypeError, ValueError):     # no traceback for rubbish: it would fill the log above
+            fullname = wanted = None
         if self.is_question(msg.stream, fullname):
             if wanted is None:
                 self.answer_source(msg.stream, fullname)
