@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from _signal import SIGINT, getsignal, signal  # type: ignore  # signal.py makes enums of what these take and return
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -119,7 +119,9 @@ class IdAllocator:
         return [context_id, *self.ancestors(context_id)][-1]
 
     def _grant(self, first: int, count: int, owner: int) -> None:
-        self._router.routes.grant(first, count, owner)
+        if not self._router.routes.grant(first, count, owner):
+            self.forget(range(first, first + count))        # it is gone: nobody would ever report the loss of these
+            return
         # From the top down: the message to each hop is delivered by those that have heard already.
         for hop in reversed(self.ancestors(owner)):
             self._router.route(Message.pickled((first, count, owner), dst_id=hop, handle=ADD_ROUTE))
@@ -134,12 +136,14 @@ class IdAllocator:
         except Error as exc:
             msg.reply(Message.dead(str(exc)))
 
-    def forget(self, ids: list[int]) -> None:
+    def forget(self, ids: Iterable[int]) -> None:
         """Contexts are gone; so are those that were to be started by them."""
         with self._lock:
             for top in [self._top(context_id) for context_id in ids if self._owners.get(context_id)]:
                 if top in self._held:       # else it has gone before
                     self._held[top] -= 1
+                    if not self._held[top]:
+                        del self._held[top]
             for context_id in ids:
                 self._owners.pop(context_id, None)
                 self._held.pop(context_id, None)

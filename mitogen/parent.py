@@ -269,6 +269,12 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
             self._send_news(stream, lost, reason)
         self._lost(ids, reason)
 
+    def _lost(self, ids: 'List[int]', reason: str) -> None:
+        mitogen.core.Router._lost(self, ids, reason)
+        with self._lock:        # of those who were asked when they had been lost already, an entry is left
+            for context_id in [number for number, handles in self._awaiting.items() if not handles]:
+                del self._awaiting[context_id]
+
     def _send_news(self, stream: mitogen.core.Stream, ids: 'List[int]', reason: str) -> None:
         if ids:
             msg = Message.pickled((ids, reason), dst_id=stream.remote_id, handle=DEL_ROUTE)

@@ -106,14 +106,17 @@ class Relay:
                 self.send(child_id, other)
 
     def _on_loaded(self, module: Module) -> None:
-        if module.source is not None:
-            for child_id in self._wanted.get(top_of(module), ()):
+        wanted = self._wanted.get(top_of(module)) if module.source is not None else None
+        if wanted:
+            wanted.intersection_update([stream.remote_id for stream in self._router.routes.below()])
+            for child_id in wanted:
                 self.send(child_id, module)
 
     def send(self, child_id: int, module: Module) -> None:
         """Send a module to a direct child, unless that has it, or asks for what is under way. Any thread."""
         stream = self._router.stream_by_id(child_id)
-        if stream is None or module.fullname in stream.modules_sent:
+        # A child that is lost seems to be above, as does all that is not below.
+        if stream is None or stream is self._router.parent_stream or module.fullname in stream.modules_sent:
             return
         stream.modules_sent.add(module.fullname)
         self._send_form(stream, module)

@@ -1,5 +1,6 @@
 """Seven routers joined in memory: a context is lost, and whoever waits for it or knows it is told why."""
 
+import logging
 import operator
 
 import pytest
@@ -138,3 +139,43 @@ def test_the_end_of_the_master_wakes_everyone(tree):
     assert all(receiver.size() for receiver in waiting)
     with pytest.raises(mitogen.core.Error, match='shut down'):
         tree.context(tree.web).send(Message())
+
+
+# ---- What is left of those that are gone
+
+
+def test_nothing_is_kept_of_those_that_are_asked_when_they_are_gone(tree):
+    """An entry for each would stay, as nobody is lost twice."""
+    tree.cut(tree.web)
+    tree.settle()
+    for _ in range(3):
+        ask(tree.master, tree.web).close()
+    tree.settle()
+    tree.cut(tree.add(name='another'))
+    tree.settle()
+    assert [handles for handles in tree.master.router._awaiting.values() if not handles] == []
+
+
+def test_ids_for_children_of_one_that_is_gone_are_given_back(tree):
+    ids = tree.master.router.id_allocator
+    tree.cut(tree.web)
+    tree.settle()
+    before = dict(ids._owners), dict(ids._held)
+    ids.allocate(tree.web.context_id, 5)
+    tree.settle()
+    assert (dict(ids._owners), dict(ids._held)) == before
+
+
+def test_a_module_for_a_child_that_is_lost_meanwhile_goes_nowhere(tree, caplog):
+    relay = tree.web.router.relay
+    child_id = tree.app.context_id
+    relay.answer(child_id, 'pure', '')
+    tree.settle()
+    assert relay._wanted['pure'] == {child_id}
+    tree.cut(tree.app)
+    tree.settle()
+    relay.answer(child_id, 'pure.seven', '')
+    relay._on_loaded(mitogen.core.Module('pure.more', source=b''))
+    tree.settle()
+    assert relay._wanted['pure'] == set()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
