@@ -193,10 +193,12 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
     def add_route(self, context_id: int, stream: mitogen.core.Stream) -> None:
         """Messages for a context go to `stream`. Broker thread."""
+        self.broker.assert_on_thread()
         self.routes.add(context_id, stream)
 
     def del_route(self, context_id: int) -> None:
         """A context is gone: wake who waits for it, tell who knew it. Broker thread."""
+        self.broker.assert_on_thread()
         self._forget([context_id], 'context %d is gone' % context_id)
 
     def _async_route(self, msg: Message, stream: 'Any') -> None:
@@ -255,6 +257,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
     def cut_off(self, reason: str) -> None:
         """Everyone above is gone: tell those here who wait for them, and those below. Broker thread."""
+        self.broker.assert_on_thread()
         for stream in self.routes.below():
             self._send_news(stream, self.parent_ids, reason)
         with self._lock:

@@ -104,6 +104,7 @@ class ChildStream(mitogen.core.Stream):
         if broker.stopping:
             self.abandon()
             return
+        broker.assert_on_thread()
         broker.busy.add(self)
         for stream in [self] + list(self._channels.values()):
             broker.start_receive(stream)
@@ -192,6 +193,7 @@ class ChildStream(mitogen.core.Stream):
 
     def let_go(self) -> None:
         """The child lives on without us: from now on, do not wait for it, and do not kill it."""
+        self.router.broker.assert_on_thread()
         self._released = True
         self.reason = '%s has detached itself' % self.name
         self.process.release()

@@ -208,7 +208,8 @@ def losses(data):
     tree.complaints.check()
     assert tree.context(tree.other).call(targets.echo, 'a') == 'a'
     assert tree.context(tree.liar).call(targets.echo, 'a') == 'a'
-    tree.master.router.add_route(tree.below.context_id, tree.liar.link)
+    tree.master.broker.later(tree.master.router.add_route, tree.below.context_id, tree.liar.link)
+    tree.settle()
 
 
 class _Shown(logging.Handler):
