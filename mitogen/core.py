@@ -92,7 +92,7 @@ class Error(Exception):
     """Base of every error that this library raises on purpose. `fmt` is text, or a format for `args`."""
 
     def __init__(self, fmt: 'Optional[str]' = None, *args: 'Any') -> None:
-        Exception.__init__(self, (fmt or '') % args if args else fmt or '')
+        Exception.__init__(self, fmt % args if args else fmt or '')      # type: ignore[operator]
 
     def __setstate__(self, state: 'Any') -> None:
         # Errors arrive in messages; a pickle's BUILD instruction must not write into them.
@@ -160,8 +160,7 @@ class Kwargs(dict):     # type: ignore[type-arg]
 
 
 def _constructor_args(value: 'Any') -> 'Tuple[Any, ...]':
-    args: 'Tuple[Any, ...]' = value.__reduce_ex__(4)[1]
-    return args
+    return value.__reduce_ex__(4)[1]        # type: ignore[no-any-return]
 
 
 #: The types besides the plain built-in ones whose instances may travel -> what their constructor takes.
@@ -171,7 +170,6 @@ VALUE_TYPES: 'Dict[str, Callable[[Any], Tuple[Any, ...]]]' = {
     'builtins.complex': lambda v: (v.real, v.imag),
     'builtins.range': lambda v: (v.start, v.stop, v.step),
     'collections.OrderedDict': lambda v: (list(v.items()),),
-    'decimal.Decimal': lambda v: (str(v),),
     'uuid.UUID': lambda v: (v.hex,),
     'mitogen.core.Blob': lambda v: (bytes(v),),
     'mitogen.core.Secret': lambda v: (v[:],),
@@ -180,8 +178,8 @@ VALUE_TYPES: 'Dict[str, Callable[[Any], Tuple[Any, ...]]]' = {
     'mitogen.core.Context': lambda v: (v.context_id, v.name),
     'mitogen.core.Sender': lambda v: (v.context.context_id, v.dst_handle),
 }
-for _name in 'PurePosixPath', 'PureWindowsPath', 'PosixPath':
-    VALUE_TYPES['pathlib.' + _name] = lambda v: (str(v),)
+for _name in 'decimal.Decimal', 'pathlib.PurePosixPath', 'pathlib.PureWindowsPath', 'pathlib.PosixPath':
+    VALUE_TYPES[_name] = lambda v: (str(v),)
 for _name in 'date', 'datetime', 'time', 'timedelta', 'timezone':
     VALUE_TYPES['datetime.' + _name] = _constructor_args
 
@@ -196,9 +194,10 @@ def _value(tag: str, *args: 'Any') -> 'Any':
     raise NotImplementedError
 
 
-def _refuse_value(value: 'Any') -> None:
-    raise TypeError('%s.%s cannot be sent; mitogen.utils.cast() makes plain values of subclasses'
-                    % (type(value).__module__, type(value).__qualname__))
+def _refuse_value(value: 'Any') -> 'Tuple[Any, ...]':
+    value = type(value)
+    raise TypeError('%s.%s cannot be sent: use its list(), vars() or .value, or mitogen.utils.cast()'
+                    % (value.__module__, value.__qualname__))
 
 
 class _Pickler(pickle.Pickler):
@@ -208,10 +207,10 @@ class _Pickler(pickle.Pickler):
         # Python 3.8 asks here about everything that is not a plain value, functions and classes too.
         if value is _value or value is bytearray:
             return NotImplemented
+        if hasattr(type(value), 'n_fields'):    # what os.stat() and its like return: the plain tuple in it
+            return _value, (value[:],)
         tag = _tag(type(value))
-        if tag not in VALUE_TYPES:
-            _refuse_value(value)
-        return _value, (tag,) + VALUE_TYPES[tag](value)
+        return _value, (tag,) + VALUE_TYPES.get(tag, _refuse_value)(value)
 
     if sys.version_info < (3, 8):
         def persistent_id(self, value: 'Any') -> None:
@@ -236,6 +235,8 @@ class _Maker:
     def __call__(self, tag: 'Any' = b'', *args: 'Any') -> 'Any':
         if type(tag) is bytes:      # C's pickler writes a bytearray as a call of its type, and asks nobody
             return bytearray(tag)
+        if type(tag) is tuple:
+            return tag
         if tag not in VALUE_TYPES:
             raise TypeError('not accepted')
         # Blob(1 << 40) would be a terabyte, Secret(x) the text of any x, int(x) a number of any size.
@@ -536,7 +537,7 @@ def to_text(value: 'Any') -> str:
 
 def has_parent_authority(msg: Message, stream: 'Any' = None) -> bool:
     """A policy: only this context and its parents may use the handle."""
-    return msg.auth_id == msg.router.context_id or msg.auth_id in msg.router.parent_ids
+    return msg.auth_id in [msg.router.context_id] + msg.router.parent_ids
 
 
 def set_cloexec(fd: int) -> None:
@@ -960,7 +961,6 @@ class _Waker(BasicStream):
 class Stream(BasicStream):
     """Messages to and from a parent or a child, whose id is `remote_id`, and everyone behind it. Broker thread."""
 
-    MAX_BUFFERS = 512   # in one system call; Linux takes 1024
     reason = ''         # why it was disconnected
 
     def __init__(self, router: 'Router', remote_id: int, name: str, reader: int, writer: int) -> None:
@@ -999,7 +999,7 @@ class Stream(BasicStream):
         wait = False
         while self._unsent and side.fd is not None and not wait:
             try:
-                sent = side.write(list(itertools.islice(self._unsent, self.MAX_BUFFERS)))
+                sent = side.write(list(itertools.islice(self._unsent, 512)))     # Linux takes up to 1024 at once
                 if sent is None:
                     self._unsent.clear()    # gone; the reading side will hear its last words, and find out
                 while sent:
@@ -1170,7 +1170,7 @@ class Router(Seed):
         try:
             fn(msg)
         except Exception:
-            log(ERROR, 'error in %r', msg)
+            log(ERROR, 'error in %r', (fn, msg))
 
     def _on_del_route(self, msg: Message) -> None:
         """The parent says that contexts are gone of which we know."""
@@ -1232,7 +1232,7 @@ class Context(Seed):
         return isinstance(other, Context) and (self.router, self.context_id) == (other.router, other.context_id)
 
     def __hash__(self) -> int:
-        return hash((id(self.router), self.context_id))
+        return self.context_id
 
     def __repr__(self) -> str:
         return 'Context(%d, %r)' % (self.context_id, self.name)
@@ -1294,7 +1294,7 @@ class Receiver:
             yield msg
 
     def empty(self) -> bool:
-        return self._latch.empty()
+        return not self.size()
 
     def size(self) -> int:
         return self._latch.size()
@@ -1352,8 +1352,6 @@ class Importer(Seed):
         router.add_handler(self._on_load_module, LOAD_MODULE, policy=has_parent_authority)
         # After a fork another router's importer stands there, with a broker that is no more.
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Importer)] + [self]
-
-    # fetching
 
     def ask(self, fullname: str, then: 'Callable[[Module], None]', wanted: str = '') -> None:
         """Call ``then(module)`` once it is known whether there is such a module; at once when it already is. It may
