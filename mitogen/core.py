@@ -302,8 +302,7 @@ class Message:
     :ivar src_id: id of the context that sent it, None until a router has taken it; `auth_id`: of the one on whose
         authority it acts, usually the same.
     :ivar reply_to: mailbox inside the source where an answer is awaited, or 0; or IS_DEAD.
-    :ivar router: the router that delivered it; `receiver`: what `mitogen.select.Select` took it from.
-    """
+    :ivar router: the router that delivered it; `receiver`: what `mitogen.select.Select` took it from."""
 
     __slots__ = ('dst_id', 'src_id', 'auth_id', 'handle', 'reply_to', 'data', 'router', 'receiver', 'stream')
 
@@ -325,6 +324,7 @@ class Message:
 
     @property
     def is_dead(self) -> bool:
+        """Whether it carries a reason instead of a value."""
         return self.reply_to == IS_DEAD
 
     @property
@@ -351,8 +351,7 @@ class Message:
 
         :raises CallError: the other end's code raised. With `throw` false it is returned.
         :raises ChannelError: the other end is gone, or refused; the text is its reason. With `throw_dead` false: None.
-        :raises StreamError: the data is no acceptable value.
-        """
+        :raises StreamError: the data is no acceptable value."""
         if self.is_dead:
             if throw_dead:
                 raise ChannelError(self.reason)
@@ -408,8 +407,7 @@ class Module:
     :ivar path: the file's name in the master, for tracebacks; it exists there only.
     :ivar source: compressed by zlib; None when there is no such module, and then `reason` tells a person why.
     :ivar submodules: names directly below a package, and '*' if there may be more; None for a plain module.
-    :ivar compiled: what is in `source` is not text but code, for the Python that both ends of the link have.
-    """
+    :ivar compiled: what is in `source` is not text but code, for the Python that both ends of the link have."""
 
     def __init__(self, fullname: str, path: str = '', source: 'Optional[bytes]' = None,
                  submodules: 'Optional[Sequence[str]]' = None, package: str = '', reason: str = '',
@@ -546,10 +544,12 @@ def set_cloexec(fd: int) -> None:
 
 
 def set_block(fd: int) -> None:
+    """Have reads and writes of `fd` wait."""
     os.set_blocking(fd, True)
 
 
 def set_nonblock(fd: int) -> None:
+    """Have them raise BlockingIOError instead."""
     os.set_blocking(fd, False)
 
 
@@ -630,8 +630,7 @@ class Latch:
         """Take the oldest value; wait for it `timeout` seconds (None: for ever), or not at all when `block` is false.
 
         :raises TimeoutError: there was none in time.
-        :raises LatchError: the latch is closed, and empty.
-        """
+        :raises LatchError: the latch is closed, and empty."""
         timeout = timeout and min(max(timeout, 0), threading.TIMEOUT_MAX)
         try:
             if self.broker and block and self._queue.empty():
@@ -652,6 +651,7 @@ class Latch:
             self._add(_END)
 
     def empty(self) -> bool:
+        """Whether no value waits here now."""
         return not self.size()
 
     def size(self) -> int:
@@ -673,8 +673,7 @@ class Broker(Seed):
 
     It has a thread of its own. But a thread that sends, or waits for an answer, does the broker's work meanwhile if it
     finds that free: a switch between threads takes longer than all else. "The broker thread" is whichever does the
-    work, one at a time. The own thread rests while others come back for it again and again.
-    """
+    work, one at a time. The own thread rests while others come back for it again and again."""
 
     grown_in = 'mitogen.broker'
 
@@ -1036,8 +1035,7 @@ class Router(Seed):
     This is a leaf's: all it knows is its parent. `mitogen.parent.Router` has children, and routes between them.
 
     :param context_id: id of the context that it belongs to; `parent_ids`: those of its parent, the parent's, and so on.
-    :ivar unidirectional: contexts below may talk only with those above, not with each other.
-    """
+    :ivar unidirectional: contexts below may talk only with those above, not with each other."""
 
     grown_in = 'mitogen.parent'
     context_class: 'Any' = None     # set where Context is defined
@@ -1086,8 +1084,7 @@ class Router(Seed):
         :param persist: False: remove the handler after one message.
         :param policy: ``policy(msg, stream)`` false: the message is refused. `stream` is None for one from here.
         :param respondent: who alone may send to it, and when that context is lost `fn` gets a dead message: why.
-        :raises Error: there is one already, and `overwrite` is false.
-        """
+        :raises Error: there is one already, and `overwrite` is false."""
         with self._lock:
             handle = next(self._handles) if handle is None else handle
             if handle in self._handlers and not overwrite:
@@ -1294,9 +1291,11 @@ class Receiver:
             yield msg
 
     def empty(self) -> bool:
+        """Whether no message waits here now."""
         return not self.size()
 
     def size(self) -> int:
+        """How many messages wait here."""
         return self._latch.size()
 
     def close(self) -> None:

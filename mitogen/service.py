@@ -266,7 +266,7 @@ class Pool:
     def add(self, service: Service) -> None:
         """Offer a service. Any thread.
 
-        :raises Error: there is one of that name.
+        :raises mitogen.service.Error: there is one of that name.
         """
         with self._lock:
             if service.name() in self._invokers:
