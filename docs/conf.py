@@ -33,9 +33,8 @@ def read_changelog(app, docname, source):
     if docname == 'changelog':
         text = pathlib.Path(app.srcdir).with_name('CHANGELOG.md').read_text(encoding='utf-8')
         text = re.sub(r'`([^`]+)`', r'``\1``', text)
-        for mark, under in ('## ', '-'), ('# ', '='):
-            text = re.sub('^%s(.+)$' % mark, lambda title: title[1] + '\n' + under * len(title[1]), text, flags=re.M)
-        source[0] = text
+        source[0] = re.sub('^(##?) (.+)$', lambda title: '%s\n%s' % (title[2], '=-'[len(title[1]) - 1] * len(title[2])),
+                           text, flags=re.M)
 
 
 def setup(app):

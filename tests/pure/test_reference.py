@@ -17,10 +17,10 @@ TEXT = (DOCS / 'reference.rst').read_text(encoding='utf-8')
 API = {
     'mitogen': '__version__ is_master context_id parent_id parent_ids main',
     'mitogen.core': 'takes_econtext takes_router ExternalContext IS_DEAD CHUNK_SIZE GET_MODULE CALL_FUNCTION '
-                    'FORWARD_LOG ADD_ROUTE DEL_ROUTE ALLOCATE_ID SHUTDOWN LOAD_MODULE FORWARD_MODULE DETACHING CALL_SERVICE '
-                    'Message Router Context Receiver Sender Channel Broker Latch Blob Secret Kwargs listen unlisten '
-                    'fire has_parent_authority to_text set_cloexec set_block set_nonblock io_op Error CallError '
-                    'ChannelError LatchError StreamError TimeoutError',
+                    'FORWARD_LOG ADD_ROUTE DEL_ROUTE ALLOCATE_ID SHUTDOWN LOAD_MODULE FORWARD_MODULE DETACHING '
+                    'CALL_SERVICE Message Router Context Receiver Sender Channel Broker Latch Blob Secret Kwargs '
+                    'listen unlisten fire has_parent_authority to_text set_cloexec set_block set_nonblock io_op '
+                    'Error CallError ChannelError LatchError StreamError TimeoutError',
     'mitogen.parent': 'Context Router CallChain',
     'mitogen.master': 'Broker Router',
     'mitogen.select': 'Select Error',
@@ -49,8 +49,8 @@ MEMBERS = {
     'mitogen.core.Receiver': 'to_sender get empty size close notify',
     'mitogen.core.Sender': 'send close',
     'mitogen.core.Latch': 'put get close empty size',
-    'mitogen.parent.Context': 'call call_async call_no_reply shutdown default_call_chain via send send_async send_await '
-                              'call_service call_service_async',
+    'mitogen.parent.Context': 'call call_async call_no_reply shutdown default_call_chain via send send_async '
+                              'send_await call_service call_service_async',
     'mitogen.call.CallChain': 'call call_async call_no_reply reset',
     'mitogen.parent.Router': 'connect connect_async proxy_connect register add_route del_route allocate_id '
                              'disconnect disconnect_stream disconnect_all',
