@@ -69,7 +69,7 @@ def test_tasks_of_every_kind_have_the_same_results(ansible, target, tmp_path):
     for connection in STOCK, SSH:
         # Without a terminal, which ours never has: docs/ansible.rst.
         _, output, results = ansible.play(connection, 'many.yml', target, '--limit', 'target',
-                                          '-e', 'folder=%s' % far, '-e', 'fetched=%s' % (tmp_path / 'fetched' / connection),
+                                          '-e', 'folder=%s fetched=%s' % (far, tmp_path / 'fetched' / connection),
                                           timeout=190, ANSIBLE_SSH_USETTY='false')
         assert results, output
         seen[connection] = results
