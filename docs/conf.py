@@ -37,6 +37,16 @@ def read_changelog(app, docname, source):
                            text, flags=re.M)
 
 
+def for_users(app, what, name, obj, options, lines):
+    """Leave out what the head of a file says to those who work on it."""
+    if what == 'module':
+        first = lines.index('') if '' in lines else len(lines)
+        if name in ('mitogen', 'mitogen.core'):
+            del lines[first:]
+        lines[first + 1:] = re.sub(r'^Ring \d[^.:;]*[.:;] ?', '', '\n'.join(lines[first + 1:]), flags=re.M).split('\n')
+
+
 def setup(app):
+    app.connect('autodoc-process-docstring', for_users)
     app.connect('source-read', read_changelog)
     app.connect('builder-inited', lambda app: drawings.write(os.path.join(app.srcdir, '_build', 'drawings')))
