@@ -213,7 +213,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
     def _egress(self, msg: Message, stream: 'Any') -> 'Tuple[Any, str]':
         out, why = self.routes.egress(msg, stream, self.unidirectional)
-        if out is None:
+        if out is None and stream in (None, self.routes.parent_link):   # its last words are not for everybody
             why = getattr(self._contexts.get(msg.dst_id), 'lost', '') or why
         if stream is not None and isinstance(out, mitogen.boot.connection.ChildStream) and out.is_full():
             return None, '%s does not read, and too much waits for it already' % out.name
