@@ -69,8 +69,8 @@ GET_RESOURCE = 111      # a data file inside a package (importlib.resources)
 #: In `reply_to`: the message carries no value, only the reason why none will come.
 IS_DEAD = 999
 FIRST_FREE_HANDLE = 1000    # those below are the fixed ones
-#: Bytes taken from a descriptor at once: what a pipe is made to hold that carries much, so one read empties it.
-CHUNK_SIZE = 1 << 19
+#: Bytes taken at once from a descriptor that is not ours: a file, a terminal, a program's output.
+CHUNK_SIZE = 131072
 #: Largest message that a router carries. Every hop holds it whole in memory; larger transfers come in pieces.
 MAX_MESSAGE_SIZE = 128 << 20
 #: Seconds that an import waits for the parent, which answers in milliseconds: by then the network is frozen.
@@ -585,8 +585,9 @@ class Side:
             self.all_open.discard(fd)
             os.close(fd)
 
-    def read(self, size: int = CHUNK_SIZE) -> bytes:
-        """Return what is there to read; b'' when the other end is gone. Raise BlockingIOError when nothing is there."""
+    def read(self, size: int = 1 << 19) -> bytes:
+        """Return what is there to read, up to all that a wide pipe holds; b'' when the other end is gone. Raise
+        BlockingIOError when nothing is there."""
         return io_op(os.read, self.fd, size)[0] or b''
 
     def write(self, buffers: 'Sequence[Any]') -> 'Optional[int]':
