@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Playbooks with Ansible's own ssh (pipelining and shared connections on), with mitogen_linear, and with ours.
 
-    bench/ansible.py [--rounds 5] [--core 'ansible-core~=2.16.0'] [--without-linear] [CASE]...
+    bench/ansible.py [--rounds 5] [--core 'ansible-core~=2.16.0'] [--ways stock,linear,ours] [CASE]...
 
-Cases: `ping`, a single task; `one`, a playbook of 20 tasks on one host; `become`, the same by way of sudo; `hosts`, the same
-on 20 hosts, ten at a time; `far`, the same over a network with a round trip of 50 ms. In each the three are run in turn,
-and medians are printed: seconds; processor seconds of the controller, and of the target with its sshd; bytes to the
-target. The first round is not timed: it fills caches, and bytes are counted in it.
+Cases: `ping`, a single task; `one`, a playbook of 20 tasks on one host; `become`, the same by way of sudo; `hosts`, the
+same on 20 hosts, ten at a time; `far`, the same on one host over a network with a round trip of 50 ms. In each the
+three are run in turn, and medians are printed: seconds; processor seconds of the controller, and of the target with
+its sshd; bytes to the target. The first round is not timed: it fills caches, and bytes are counted in it.
 
 Makes an environment with that ansible-core and mitogen 0.3.54, whose strategy plugin `mitogen_linear` is (kept in
 --folder), and an sshd of its own on loopback. Root only, on Linux.

@@ -5,13 +5,13 @@
 
 Takes the targets from the source distribution of the same version, which pip downloads, unless --source names one that
 is unpacked. Each is run twice, as `ansible-test` runs it: against an sshd of ours on loopback, as root, with the
-connections `ssh` and `local`; and with these exchanged for `mitogen.ansible.ssh` and `mitogen.ansible.local` wherever the
-target's inventories and playbooks name them. A target counts as equal when the recaps of all its playbooks and the exit
-status are.
+connections `ssh` and `local`; and with these exchanged for `mitogen.ansible.ssh` and `mitogen.ansible.local` wherever
+inventories and playbooks of the target name them. A target counts as equal when the recaps of all its playbooks and the
+exit status are.
 
 Targets create accounts, install packages and change files of the system. So each runs in a mount namespace of its
-own, where what it writes to /etc, /home, /root, /usr, /var and to the virtual environment is lost in the end. Root only,
-on Linux.
+own, where what it writes to /etc, /home, /root, /tmp, /usr, /var and to the virtual environment is lost in the end.
+Root only, on Linux.
 """
 
 import argparse
@@ -42,24 +42,28 @@ interpreter_discovery_python_delegate_facts fork_safe_stdio binary_modules_posix
 #: Those that take seconds, for a first look.
 QUICK = 'raw', 'environment', 'module_tracebacks', 'async_fail', 'missing-interpreter', 'slurp'
 
+#: Those whose `testhost` is the controller, as it is for all of them when `ansible-test` is not told of another one.
+LOCAL = 'connection_local', 'copy', 'no_log'
+
 #: Folders whose changes are thrown away.
-WRITTEN = '/etc', '/home', '/root', '/usr', '/var'
+WRITTEN = '/etc', '/home', '/root', '/tmp', '/usr', '/var'
 
 TIMEOUT = 1500
+
+#: Last numbers of the addresses of this machine that targets name.
+ADDRESSES = 1, 2, 3, 4, 5, 254
 
 NAMED = re.compile(r'''((?:ansible_)?connection\s*[:=]\s*["']?|\s-c\s+)(ssh|local)(?=["'\s]|$)''')
 RECAP = re.compile(r'^(\S+) +: (ok=\d+ .*?) *$', re.M)
 
 SSHD = '''
 Port {port}
-ListenAddress 127.0.0.1
-ListenAddress 127.0.0.3
-ListenAddress 127.0.0.4
+{addresses}
 HostKey {folder}/hostkey
 PidFile none
 AuthorizedKeysFile .ssh/authorized_keys
 StrictModes no
-UsePAM no
+UsePAM yes
 PermitRootLogin prohibit-password
 MaxStartups 1000
 MaxSessions 1000
@@ -77,7 +81,11 @@ Host *
 
 INVENTORY = '''
 [testgroup]
-testhost ansible_connection=ssh ansible_pipelining=yes ansible_host=127.0.0.1 ansible_python_interpreter={python}
+testhost ansible_connection={connection} ansible_host=127.0.0.1
+
+[testgroup:vars]
+ansible_pipelining=yes
+ansible_python_interpreter={python}
 '''
 
 #: As ansible-test sets them.
@@ -92,8 +100,8 @@ VARIABLES = {
 }
 
 
-def run(*argv: object, **options: object) -> 'subprocess.CompletedProcess[str]':
-    return subprocess.run([str(word) for word in argv], check=True, stdin=subprocess.DEVNULL, **options)   # type: ignore
+def run(*argv: object) -> None:
+    subprocess.run([str(word) for word in argv], check=True, stdin=subprocess.DEVNULL)
 
 
 # ---- One target, with one kind of connection, in a mount namespace of its own
@@ -121,7 +129,8 @@ def start_sshd(folder: pathlib.Path) -> 'subprocess.Popen[bytes]':
     home.mkdir(mode=0o700)
     shutil.copy(folder / 'key.pub', home / 'authorized_keys')
     (home / 'config').write_text(CLIENT.format(port=port, folder=folder))
-    (folder / 'sshd_config').write_text(SSHD.format(port=port, folder=folder))
+    addresses = '\n'.join('ListenAddress 127.0.0.%d' % number for number in ADDRESSES)
+    (folder / 'sshd_config').write_text(SSHD.format(port=port, folder=folder, addresses=addresses))
     pathlib.Path('/run/sshd').mkdir(mode=0o755, exist_ok=True)
     program = shutil.which('sshd', path='/usr/sbin:/usr/local/sbin') or '/usr/sbin/sshd'
     process = subprocess.Popen([program, '-D', '-e', '-f', str(folder / 'sshd_config')], stderr=subprocess.DEVNULL)
@@ -140,12 +149,12 @@ def exchange(text: str) -> str:
     return NAMED.sub(r'\1mitogen.ansible.\2', text)
 
 
-def lay_out(source: pathlib.Path, folder: pathlib.Path, ours: bool, python: str) -> pathlib.Path:
+def lay_out(name: str, source: pathlib.Path, folder: pathlib.Path, ours: bool, python: str) -> pathlib.Path:
     """Copy the targets; return the folder `integration`."""
     place = folder / 'test' / 'integration'
     shutil.copytree(source / 'test' / 'integration', place, symlinks=True)
     (folder / 'lib').symlink_to(source / 'lib')
-    (place / 'inventory').write_text(INVENTORY.format(python=python))
+    (place / 'inventory').write_text(INVENTORY.format(connection='local' if name in LOCAL else 'ssh', python=python))
     if ours:
         for path in [place / 'inventory', *(place / 'targets').rglob('*')]:
             if path.is_file() and not path.is_symlink() and path.suffix not in ('.py', '.ps1', '.md'):
@@ -183,7 +192,7 @@ def inside(args: argparse.Namespace) -> None:
     name, connection = args.targets
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     programs = pathlib.Path(args.ansible)
-    with tempfile.TemporaryDirectory(prefix='mitogen-targets-') as temporary:
+    with tempfile.TemporaryDirectory(prefix='mitogen-targets-', dir='/run') as temporary:
         folder = pathlib.Path(temporary)
         folder.chmod(0o755)
         run('mount', '-t', 'tmpfs', 'tmpfs', folder)
@@ -192,7 +201,7 @@ def inside(args: argparse.Namespace) -> None:
         sshd = start_sshd(folder)
         try:
             ours = connection == 'ours'
-            place = lay_out(pathlib.Path(args.source), folder / 'ansible', ours, args.python)
+            place = lay_out(name, pathlib.Path(args.source), folder / 'ansible', ours, args.python)
             (folder / 'output').mkdir()
             (folder / 'ansible.cfg').touch()
             env = dict(VARIABLES, PATH='%s:%s' % (programs, os.environ['PATH']), OUTPUT_DIR=str(folder / 'output'),

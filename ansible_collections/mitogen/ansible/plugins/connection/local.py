@@ -28,6 +28,12 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description: Seconds for which connections outlive the playbook, for the next one to use.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string

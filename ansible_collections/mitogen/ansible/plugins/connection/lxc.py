@@ -17,6 +17,7 @@ options:
     vars:
       - name: inventory_hostname
       - name: ansible_host
+      - name: ansible_lxc_host
   lxc_attach_path:
     description: The program.
     default: lxc-attach
@@ -41,6 +42,12 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description: Seconds for which connections outlive the playbook, for the next one to use.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string

@@ -17,6 +17,7 @@ options:
     vars:
       - name: inventory_hostname
       - name: ansible_host
+      - name: ansible_podman_host
   remote_user:
     description: User inside; by default that of the container.
     type: string
@@ -31,6 +32,15 @@ options:
     type: string
     vars:
       - name: ansible_podman_path
+      - name: ansible_podman_executable
+  podman_extra_args:
+    description: More arguments for the program.
+    default: ''
+    type: string
+    env:
+      - name: ANSIBLE_PODMAN_EXTRA_ARGS
+    vars:
+      - name: ansible_podman_extra_args
   mitogen_via:
     description: Host of the inventory, or C(user@host), through which to go.
     type: string
@@ -49,12 +59,20 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description: Seconds for which connections outlive the playbook, for the next one to use.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string
     vars:
       - name: ansible_python_interpreter
 '''
+
+import shlex  # noqa: E402
 
 from mitogen.ansible import connection  # noqa: E402
 
@@ -64,3 +82,7 @@ class Connection(connection.Container):         # type: ignore[misc]
 
     method = 'podman'
     names = {'remote_addr': 'container', 'remote_user': 'username', 'podman_path': 'podman_path'}
+
+    def more(self):                             # type: ignore[no-untyped-def]
+        """More arguments for the program."""
+        return {'podman_args': shlex.split(self.get_option('podman_extra_args') or '')}
