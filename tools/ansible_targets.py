@@ -46,7 +46,7 @@ QUICK = 'raw', 'environment', 'module_tracebacks', 'async_fail', 'missing-interp
 LOCAL = 'connection_local', 'copy', 'no_log'
 
 #: Folders whose changes are thrown away.
-WRITTEN = '/etc', '/home', '/root', '/tmp', '/usr', '/var'
+WRITTEN = '/home', '/root', '/tmp', '/usr', '/var'
 
 TIMEOUT = 1500
 
@@ -107,7 +107,14 @@ def run(*argv: object) -> None:
 # ---- One target, with one kind of connection, in a mount namespace of its own
 
 def hide_changes(folder: pathlib.Path, written: 'list[str]') -> None:
-    """Put a layer over folders, which takes what is written there."""
+    """Put a layer over folders, which takes what is written there.
+
+    /etc is copied: what others change there meanwhile, a list of accounts that is locked for example, must not be seen.
+    """
+    run('cp', '-a', '/etc', folder / 'etc')
+    for path in (folder / 'etc').glob('*.lock'):
+        path.unlink()
+    run('mount', '--bind', folder / 'etc', '/etc')
     for number, path in enumerate(written):
         layers = [folder / ('layer%d' % number) / name for name in ('upper', 'work')]
         for layer in layers:
@@ -213,7 +220,7 @@ def inside(args: argparse.Namespace) -> None:
             sshd.terminate()
             sshd.wait()
             os.chdir('/')
-            for path in reversed([*WRITTEN, str(programs.parent)]):
+            for path in reversed(['/etc', *WRITTEN, str(programs.parent)]):
                 subprocess.run(['umount', '-l', path], check=False)
             subprocess.run(['umount', '-l', str(folder)], check=False)
     raise SystemExit(status)

@@ -192,7 +192,7 @@ class Tree:
         for account in accounts:
             if account.user == name and not account.lost and account.context.via == first.context:
                 self._mark_lost(account.context)
-                self.router.disconnect(account.context)
+                account.context.shutdown()
                 first.context.call(target.wait_for_end, account.pid)
 
     def _mark_lost(self, context: Any) -> None:

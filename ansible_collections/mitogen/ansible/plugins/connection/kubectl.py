@@ -164,6 +164,6 @@ class Connection(connection.Container):         # type: ignore[misc]
         words = shlex.split(self.get_option('kubectl_extra_args') or '')
         for name, argument in self.arguments.items():
             if self.get_option(name):
-                words.append('%s=%s' % (argument, self.get_option(name)))
+                words += [argument, self.get_option(name)]
         words += [] if self.get_option('validate_certs') else ['--insecure-skip-tls-verify=true']
         return {'kubectl_args': words}

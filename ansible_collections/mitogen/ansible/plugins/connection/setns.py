@@ -31,6 +31,42 @@ options:
     choices: [docker, podman, lxc, lxd, incus, machinectl, pid]
     vars:
       - name: mitogen_kind
+  docker_path:
+    description: The program that is asked for the container.
+    default: docker
+    type: string
+    vars:
+      - name: ansible_docker_path
+  podman_path:
+    description: The program that is asked for the container.
+    default: podman
+    type: string
+    vars:
+      - name: ansible_podman_path
+  lxc_path:
+    description: The program that is asked for the container.
+    default: lxc
+    type: string
+    vars:
+      - name: ansible_lxc_path
+  lxc_info_path:
+    description: The program that is asked for the container.
+    default: lxc-info
+    type: string
+    vars:
+      - name: ansible_lxc_info_path
+  incus_path:
+    description: The program that is asked for the container.
+    default: incus
+    type: string
+    vars:
+      - name: ansible_incus_path
+  machinectl_path:
+    description: The program that is asked for the container.
+    default: machinectl
+    type: string
+    vars:
+      - name: ansible_machinectl_path
   mitogen_via:
     description: Host of the inventory, or C(user@host), through which to go.
     type: string
@@ -69,4 +105,6 @@ class Connection(connection.Container):         # type: ignore[misc]
     """The namespaces of a container."""
 
     method = 'setns'
-    names = {'remote_addr': 'container', 'remote_user': 'username', 'kind': 'kind'}
+    names = {'remote_addr': 'container', 'remote_user': 'username', 'kind': 'kind',
+             **{name: name for name in ('docker_path', 'podman_path', 'lxc_path', 'lxc_info_path', 'incus_path',
+                                        'machinectl_path')}}
