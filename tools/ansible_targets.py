@@ -112,8 +112,8 @@ def hide_changes(folder: pathlib.Path, written: 'list[str]') -> None:
     /etc is copied: what others change there meanwhile, a list of accounts that is locked for example, must not be seen.
     """
     run('cp', '-a', '/etc', folder / 'etc')
-    for path in (folder / 'etc').glob('*.lock'):
-        path.unlink()
+    for lock in (folder / 'etc').glob('*.lock'):
+        lock.unlink()
     run('mount', '--bind', folder / 'etc', '/etc')
     for number, path in enumerate(written):
         layers = [folder / ('layer%d' % number) / name for name in ('upper', 'work')]
@@ -287,6 +287,7 @@ def main() -> None:
     parser.add_argument('--source', help='folder of its source distribution')
     parser.add_argument('--python', default='/usr/bin/python3', help='interpreter of the modules')
     parser.add_argument('--logs', help='folder for the output of each run; default: a temporary one')
+    parser.add_argument('--downloads', help='folder for what pip downloads; default: that of --logs')
     parser.add_argument('--report', help='file for the results, as JSON')
     parser.add_argument('--quick', action='store_true', help='only %s' % ', '.join(QUICK))
     parser.add_argument('--inside', action='store_true', help=argparse.SUPPRESS)
@@ -298,7 +299,7 @@ def main() -> None:
         parser.error('only root can do this')
     logs = pathlib.Path(args.logs or tempfile.mkdtemp(prefix='mitogen-targets-logs-'))
     logs.mkdir(exist_ok=True)
-    args.source = str(args.source or download(pathlib.Path(args.ansible), logs))
+    args.source = str(args.source or download(pathlib.Path(args.ansible), pathlib.Path(args.downloads or logs)))
     print('%-45s %-10s %5s %5s  %s' % ('target', 'recaps', 'stock', 'ours', 'exit statuses, what ours came to'))
     rows = []
     for name in args.targets or (QUICK if args.quick else TARGETS):

@@ -5,6 +5,7 @@ Ring 2. Needs ansible-core, and of this library only what is small: it is import
 """
 
 import contextlib
+import gc
 import os
 import threading
 from typing import Any
@@ -31,6 +32,20 @@ FIND_PYTHON = ['/bin/sh', '-c', 'for p in %s; do command -v "$p" >/dev/null 2>&1
                'echo "python3: command not found" >&2; exit 127' % ' '.join(PYTHONS), 'sh']
 
 
+#: New objects after which a worker looks for garbage.
+GARBAGE = 50000
+
+
+def spare_the_collector() -> None:
+    """Have the garbage collector of a worker leave alone what it has from the main process.
+
+    Ansible reads a module and the fifty files that belong to it into syntax trees. That makes the collector look through
+    all of the playbook again and again, a seventh of what a worker does, and the kernel copy all that is touched so.
+    """
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
+
+
 class Connection(ConnectionBase):      # type: ignore[misc]
     """Base of the plugins. Each tells how to log in, the rest is here."""
 
@@ -43,6 +58,8 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         self.cwd: 'str | None' = None
         # Built in the main process, for reset(), there is no such argument, and that is the playbook itself.
         self._playbook_pid = int(kwargs.get('ansible_playbook_pid') or os.getpid())
+        if self._playbook_pid != os.getpid():
+            spare_the_collector()
         self._sock: Any = None
         self._login: Any = None
         self._variables: Any = {}
