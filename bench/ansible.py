@@ -104,6 +104,8 @@ class Counter(threading.Thread):
                     near, far = sock.accept()[0], socket.create_connection(self._to)
                     pairs.update({near: far, far: near})
                     continue
+                if sock not in pairs:           # the other end of one that was closed just now
+                    continue
                 with contextlib.suppress(OSError):
                     data = sock.recv(65536)
                     if data:

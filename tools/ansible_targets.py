@@ -50,6 +50,9 @@ WRITTEN = '/home', '/root', '/tmp', '/usr', '/var'
 
 TIMEOUT = 1500
 
+#: Targets that others make use of, beside those that set something up.
+NEEDED = 'connection', 'test_utils', 'prepare_http_tests', 'support-callback_plugins'
+
 #: Last numbers of the addresses of this machine that targets name.
 ADDRESSES = 1, 2, 3, 4, 5, 254
 
@@ -157,9 +160,14 @@ def exchange(text: str) -> str:
 
 
 def lay_out(name: str, source: pathlib.Path, folder: pathlib.Path, ours: bool, python: str) -> pathlib.Path:
-    """Copy the targets; return the folder `integration`."""
-    place = folder / 'test' / 'integration'
-    shutil.copytree(source / 'test' / 'integration', place, symlinks=True)
+    """Copy a target, and what it may need; return the folder `integration`."""
+    place, targets = folder / 'test' / 'integration', source / 'test' / 'integration' / 'targets'
+    (place / 'targets').mkdir(parents=True)
+    for path in targets.iterdir():
+        if path.name in (name, *NEEDED) or path.name.startswith('setup_'):
+            shutil.copytree(path, place / 'targets' / path.name, symlinks=True)
+        else:
+            (place / 'targets' / path.name).symlink_to(path)
     (folder / 'lib').symlink_to(source / 'lib')
     (place / 'inventory').write_text(INVENTORY.format(connection='local' if name in LOCAL else 'ssh', python=python))
     if ours:

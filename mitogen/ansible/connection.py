@@ -39,8 +39,8 @@ GARBAGE = 50000
 def spare_the_collector() -> None:
     """Have the garbage collector of a worker leave alone what it has from the main process.
 
-    Ansible reads a module and the fifty files that belong to it into syntax trees. That makes the collector look through
-    all of the playbook again and again, a seventh of what a worker does, and the kernel copy all that is touched so.
+    Ansible reads a module and the fifty files that belong to it into syntax trees. That makes the collector look
+    through all of the playbook again and again, a seventh of what a worker does, and the kernel copy what is touched.
     """
     gc.freeze()
     gc.set_threshold(GARBAGE)

@@ -147,7 +147,7 @@ class Executor:
         if chosen is None:
             return None
         try:
-            return chosen.begin(number, module, self._library.files, interpreter.late, cwd), chosen.context
+            return chosen.begin(number, module, self._library.files, interpreter, cwd), chosen.context
         except mitogen.core.CallError as exc:
             # A Python that is too old for these modules, for example. Whatever it is, the ordinary way will tell.
             mitogen.core.log(mitogen.core.INFO, 'a module is run the ordinary way: %s', exc)

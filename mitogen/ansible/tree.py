@@ -45,7 +45,7 @@ class Runner:
         """Whether what it has imported is what the module would import."""
         return all(module.members.get(path) == digest for path, digest in (self.loaded or {}).items())
 
-    def begin(self, number: str, module: Module, files: 'dict[str, bytes]', env: 'dict[str, str]',
+    def begin(self, number: str, module: Module, files: 'dict[str, bytes]', interpreter: Interpreter,
               cwd: 'str | None') -> Any:
         """Start a module; return the Receiver of its result.
 
@@ -58,7 +58,8 @@ class Runner:
                 self._sent |= set(missing)
             if self.loaded is None:
                 self.loaded = self.context.call(runner.warm, module.members)
-            return self.context.call_async(runner.run, number, dict(module._asdict(), env=env, cwd=cwd))
+            return self.context.call_async(runner.run, number, dict(
+                module._asdict(), env=interpreter.late, cwd=cwd, python=interpreter.only_word()))
 
 
 class Account:
