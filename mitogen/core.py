@@ -69,8 +69,8 @@ GET_RESOURCE = 111      # a data file inside a package (importlib.resources)
 #: In `reply_to`: the message carries no value, only the reason why none will come.
 IS_DEAD = 999
 FIRST_FREE_HANDLE = 1000    # those below are the fixed ones
-#: Bytes taken from a descriptor at once. Twice a pipe's capacity on Linux, so one read empties it.
-CHUNK_SIZE = 131072
+#: Bytes taken from a descriptor at once: what a pipe is made to hold that carries much, so one read empties it.
+CHUNK_SIZE = 1 << 19
 #: Largest message that a router carries. Every hop holds it whole in memory; larger transfers come in pieces.
 MAX_MESSAGE_SIZE = 128 << 20
 #: Seconds that an import waits for the parent, which answers in milliseconds: by then the network is frozen.
@@ -574,7 +574,6 @@ class Side:
     def __init__(self, fd: int) -> None:
         self.fd: 'Optional[int]' = fd
         self.all_open.add(fd)
-        set_cloexec(fd)
         set_nonblock(fd)
 
     def close(self) -> None:
@@ -631,7 +630,7 @@ class Latch:
         :raises TimeoutError: there was none in time.
         :raises LatchError: the latch is closed, and empty.
         """
-        timeout = timeout and min(max(timeout, 0), threading.TIMEOUT_MAX)
+        timeout = timeout and max(0, min(timeout, threading.TIMEOUT_MAX))
         try:
             if self.broker and block and self._queue.empty():
                 item = self.broker.wait_for(self._queue, timeout)
@@ -691,6 +690,9 @@ class Broker(Seed):
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
         # Streams with something new to send. Not sent at once: what one turn has for a stream goes out in one piece.
         self.outgoing: 'List[Any]' = []
+        # glibc gives back free memory at once, and fetches it anew, page by page, for each large message: until it sees
+        # a block as large as this go, none of whose pages is touched. mallopt(3): M_MMAP_THRESHOLD.
+        bytes(31 << 20)
         self._waker = _Waker(self)
         self._thread = threading.Thread(target=self._broker_main, name='mitogen.broker', daemon=True)
         self._thread.start()
@@ -1264,9 +1266,9 @@ class Receiver:
     def _on_receive(self, msg: Message) -> None:
         try:
             self._latch.put(msg)
+            (self.notify or id)(self)       # as in Latch.put()
         except LatchError:
-            return
-        (self.notify or id)(self)       # as in Latch.put()
+            pass
 
     def to_sender(self) -> 'Sender':
         """Return a Sender that leads here; it can be sent to other contexts."""
@@ -1287,9 +1289,9 @@ class Receiver:
         """Yield messages until the other end closes; a loss of any other kind raises ChannelError."""
         while True:
             msg = self.get(throw_dead=False)
-            if msg.is_dead and msg.reason == CLOSED:
-                return
             if msg.is_dead:
+                if msg.reason == CLOSED:
+                    return
                 raise ChannelError(msg.reason)
             yield msg
 

@@ -147,7 +147,9 @@ def start(program: str, argv: 'List[Any]', home: str, environment: 'Dict[str, st
         theirs = [tty.slave] * 3
         ours = [tty.master, os.dup(tty.master)]
     else:
-        pipes = [mitogen.boot.process.open_pipe(PIPE_SIZE) for _ in range(3)]
+        pipes = [os.pipe() for _ in range(3)]
+        for reader, _ in pipes:
+            mitogen.boot.process.widen(reader, PIPE_SIZE)
         theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
         ours = [pipes[0][1], pipes[1][0], pipes[2][0]]
     try:

@@ -11,12 +11,13 @@ import time
 from _frozen_importlib_external import MAGIC_NUMBER
 
 import mitogen.boot.dialogue
+import mitogen.boot.process
 import mitogen.core
 from mitogen.boot.dialogue import Dialogue, Fail, Ready, describe_status, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Set
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
 
     from mitogen.boot.process import Child
 
@@ -32,6 +33,9 @@ REAP_INTERVAL = 1.0
 
 #: Why a start fails that the end of the broker overtakes.
 SHUTTING_DOWN = 'this context is shutting down'
+
+#: Bytes in one read that tell of many to come: Linux lets a pipe hold so many, unless it is told.
+MUCH = 64 << 10
 
 #: Bytes of a program's standard error that are kept to explain its end.
 KEPT_WORDS = 2000
@@ -93,6 +97,7 @@ class ChildStream(mitogen.core.Stream):
         self.sources_sent: 'Set[str]' = set()
         self.needs_code = child.stderr is not None  # a fork has all that is here
         self._slave = None if child.slave is None else mitogen.core.Side(child.slave)
+        self._wide: 'List[Any]' = []                # sides whose pipes were made to hold more
         self._channels: 'Dict[str, _Channel]' = {}
         for name, fd in ('stderr', child.stderr), ('tty', child.tty):
             if fd is not None:
@@ -130,6 +135,8 @@ class ChildStream(mitogen.core.Stream):
 
     def on_transmit(self, broker: mitogen.core.Broker) -> None:
         mitogen.core.Stream.on_transmit(self, broker)
+        if self._blocked:
+            self._widen(self.transmit_side)
         if not self._unsent:        # or it is gone, and they were thrown away
             self._queued = self._pipe.written
         if self.is_full() is not self._deaf and self.is_open():
@@ -137,17 +144,24 @@ class ChildStream(mitogen.core.Stream):
             self._deaf = not self._deaf
             broker._watch(self.receive_side, 0, None if self._deaf else self)
 
+    def _widen(self, side: 'Any') -> None:
+        """A pipe turns out to carry much. Not all do: of wide ones an account has but so many."""
+        if side not in self._wide and side.fd is not None:
+            self._wide.append(side)
+            mitogen.boot.process.widen(side.fd)
+
     # the dialogue's eyes, ears and hands
 
     def on_receive(self, broker: mitogen.core.Broker) -> None:
-        if self._dialogue is None:
-            mitogen.core.Stream.on_receive(self, broker)
-            return
         data = self.receive_side.read()         # type: ignore[union-attr]
-        if data:
+        if not data:
+            self.on_disconnect(broker)
+        elif self._dialogue is not None:
             self._perform(self._dialogue.receive('stdout', data, time.monotonic()))
         else:
-            self.on_disconnect(broker)
+            self.receive(data)
+            if len(data) >= MUCH:
+                self._widen(self.receive_side)
 
     def overhear(self, channel: str, data: bytes) -> None:
         """The program has said something beside the protocol."""

@@ -16,7 +16,7 @@ import mitogen.core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Sequence, Tuple
+    from typing import Any, Dict, List, Optional, Sequence
 
 #: Programs that translate their messages shall not: the dialogue reads them. Unlike LC_ALL these leave the
 #: character set of the target's own programs alone.
@@ -99,19 +99,13 @@ class _Terminal:
         fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
 
 
-def open_pipe(size: int) -> 'Tuple[int, int]':
-    """Return (reader, writer) of a pipe that holds `size` bytes, where the system lets us say; 0: as many as usual.
-
-    Between two busy processes each megabyte then takes fewer turns. An account may have 64 MiB of such pipes; Linux
-    gives it small ones after that.
-    """
-    reader, writer = os.pipe()
+def widen(fd: int, size: int = mitogen.core.CHUNK_SIZE) -> None:
+    """Have a pipe hold `size` bytes, if it is a pipe and the system lets us: between two busy processes each megabyte
+    then takes fewer turns. Of such pipes Linux gives an account 64 MiB (pipe(7): pipe-user-pages-soft)."""
     try:
-        if size:
-            fcntl.fcntl(writer, F_SETPIPE_SZ, size)
+        fcntl.fcntl(fd, F_SETPIPE_SZ, size)
     except OSError:
-        pass        # another system, or an account with too many of them: then it is smaller
-    return reader, writer
+        pass
 
 
 def start(argv: 'Sequence[str]', terminal: bool = False, environment: 'Optional[Dict[str, str]]' = None) -> Child:
@@ -125,8 +119,8 @@ def start(argv: 'Sequence[str]', terminal: bool = False, environment: 'Optional[
     opened: 'List[int]' = []
     tty = None
     try:
-        for size in mitogen.core.CHUNK_SIZE, mitogen.core.CHUNK_SIZE, 0:
-            opened += open_pipe(size)
+        for _ in range(3):
+            opened += os.pipe()
         if terminal:
             tty = _Terminal()
             opened += tty.master, tty.slave

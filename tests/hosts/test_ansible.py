@@ -47,9 +47,9 @@ def test_tasks_of_every_kind_have_the_same_results(ansible, target, tmp_path):
     far = '/tmp/mitogen-ansible-%s' % uuid.uuid4()      # not one that a run left that was killed
     for connection in STOCK, SSH:
         # Without a terminal, which ours never has: docs/ansible.rst.
-        _, output, results = ansible.play(connection, 'many.yml', target, '--limit', 'target', '-e', 'folder=%s' % far,
-                                          '-e', 'fetched=%s' % (tmp_path / 'fetched' / connection), timeout=190,
-                                          ANSIBLE_SSH_USETTY='false')
+        _, output, results = ansible.play(connection, 'many.yml', target, '--limit', 'target',
+                                          '-e', 'folder=%s fetched=%s' % (far, tmp_path / 'fetched' / connection),
+                                          timeout=190, ANSIBLE_SSH_USETTY='false')
         assert results, output
         seen[connection] = results
     assert len(seen[STOCK]) > 60
