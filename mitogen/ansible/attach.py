@@ -22,7 +22,7 @@ START_TIMEOUT = 60.0
 
 #: What a new one runs. Neither the user's site-packages nor a variable of Python's may come between. It is nobody's
 #: child, as whoever starts it does not live to hear of its end.
-PROGRAM = ('import os, sys; os.fork() and os._exit(0); sys.path.insert(0, sys.argv[1]); '
+PROGRAM = ('import gc, os, sys; gc.disable(); os.fork() and os._exit(0); sys.path.insert(0, sys.argv[1]); '
            'from mitogen.ansible.broker import main; main(sys.argv[2:])')
 
 

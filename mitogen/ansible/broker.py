@@ -6,6 +6,7 @@ each of which has one more for as long as it lives.
 """
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -166,6 +167,8 @@ def main(args: 'list[str]') -> None:
     :param args: path of the socket, process id of the playbook; ``--persist``: playbooks tell how long after their end.
     """
     path, pid, persist = args[0], int(args[1]), args[2:] == ['--persist']
+    gc.freeze()         # whoever has started us has switched the collector off, as imports make no garbage
+    gc.enable()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with mitogen.master.Router() as router:
         server = Server(path, Executor(Tree(router)), shared=persist)
