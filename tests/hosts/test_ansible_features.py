@@ -314,13 +314,13 @@ def test_two_versions_against_one_host(newest_ansible, machine, tmp_path, sshd, 
 
 
 def test_connections_that_outlive_their_playbook(ansible, python):
-    """The second playbook finds them, and nothing is left when the time is over."""
-    inventory = ansible.inventory({'target': {'ansible_user': 'mtgkey'}}, ansible_python_interpreter=python,
-                                  mitogen_persist=4)
+    """The second playbook finds them, and so does the third, which wants them for a second only."""
+    inventory = ansible.inventory({'target': {'ansible_user': 'mtgkey'}}, ansible_python_interpreter=python)
     playbook = PING.replace('{name: ping, ping: }', '{name: parent, raw: "echo $PPID"}')
     parents, brokers = set(), set()
-    for _ in range(2):
-        parents.add(results_of(ansible.play(SSH, playbook, inventory))[0][1]['stdout'])
+    for seconds in 600, 600, 1:
+        found = results_of(ansible.play(SSH, playbook, inventory, '-e', 'mitogen_persist=%d' % seconds))
+        parents.add(found[0][1]['stdout'])
         brokers |= {pid for pid in support.processes() if is_shared(pid)}
     assert len(parents) == len(brokers) == 1
     support.wait_for(lambda: not any(map(is_shared, brokers)), what='end of the broker process')
