@@ -219,7 +219,11 @@ def inside(args: argparse.Namespace) -> None:
             place = lay_out(name, pathlib.Path(args.source), folder / 'ansible', ours, args.python)
             (folder / 'output').mkdir()
             (folder / 'ansible.cfg').touch()
-            env = dict(VARIABLES, PATH='%s:%s' % (programs, os.environ['PATH']), OUTPUT_DIR=str(folder / 'output'),
+            library, = (programs.parent / 'lib').glob('python*')
+            helpers = library / 'site-packages' / 'ansible_test' / '_util' / 'target' / 'injector'
+            env = dict(VARIABLES, PATH='%s:%s:%s' % (programs, os.environ['PATH'], helpers),
+                       OUTPUT_DIR=str(folder / 'output'), ANSIBLE_TEST_PYTHON_INTERPRETER=str(programs / 'python'),
+                       ANSIBLE_TEST_PYTHON_VERSION=library.name[len('python'):],
                        INVENTORY_PATH=str(place / 'inventory'), ANSIBLE_CONFIG=str(folder / 'ansible.cfg'),
                        PYTHONPATH=str(ROOT), ANSIBLE_TRANSPORT='mitogen.ansible.ssh' if ours else 'ssh',
                        ANSIBLE_TEST_PREFER_VENV='1')
