@@ -7,13 +7,14 @@ Ring 1. Runs on the threads of whoever calls.
 import inspect
 import itertools
 import os
+import threading
 
 import mitogen.core
 from mitogen.core import CALL_FUNCTION, Kwargs, Message, Receiver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Tuple
+    from typing import Any, Callable, Dict, Tuple
 
 
 def function_name(fn: 'Any') -> 'Tuple[str, str]':
@@ -25,7 +26,9 @@ def function_name(fn: 'Any') -> 'Tuple[str, str]':
     if owner is not None and not inspect.isclass(owner) and not inspect.ismodule(owner):
         raise TypeError('%r is a method of an object that exists here only: call a function that takes what the object '
                         'knows as arguments' % (fn,))
-    module, path = getattr(fn, '__module__', None), getattr(fn, '__qualname__', None)
+    # The second: of methods in C, such as str.upper, the class is known only.
+    module = getattr(fn, '__module__', None) or getattr(getattr(fn, '__objclass__', None), '__module__', None)
+    path = getattr(fn, '__qualname__', None)
     if owner is not None and inspect.isclass(owner):
         module, path = owner.__module__, owner.__qualname__ + '.' + fn.__name__
     if not module or not path:
@@ -34,6 +37,22 @@ def function_name(fn: 'Any') -> 'Tuple[str, str]':
         raise TypeError('%s.%s exists only while the code around it runs: move it to the top level of a module; pass '
                         'it arguments, not what it closes over; a decorator needs functools.wraps' % (module, path))
     return module, path
+
+
+def encoded(head: 'Tuple[Any, ...]', args: 'Tuple[Any, ...]', kwargs: 'Dict[str, Any]') -> bytes:
+    """Return what tells which function is called, and its arguments, ready to be sent.
+
+    :raises TypeError: one may not travel; the text tells which.
+    """
+    try:
+        return mitogen.core.encode(head, (args, Kwargs(kwargs) if kwargs else kwargs))
+    except TypeError:
+        for name, value in list(enumerate(args, 1)) + list(kwargs.items()):
+            try:
+                mitogen.core.encode(value)
+            except TypeError as exc:
+                raise TypeError('argument %s: %s' % (name, exc)) from None
+        raise
 
 
 class CallChain:
@@ -67,7 +86,7 @@ class CallChain:
 
     def _message(self, fn: 'Any', args: 'Any', kwargs: 'Any') -> Message:
         module, path = fn if isinstance(fn, tuple) else function_name(fn)
-        data = mitogen.core.encode((self.chain_id, module, path), (args, Kwargs(kwargs) if kwargs else kwargs))
+        data = encoded((self.chain_id, module, path), args, kwargs)
         self.context.router.bring_code(self.context, module, fn)
         before = getattr(fn, 'mitogen_before_call', None)
         if before is not None:      # what must be done here, with our authority, for it to work there
@@ -92,7 +111,13 @@ class CallChain:
 
         :raises mitogen.core.CallError: it raised.
         :raises mitogen.core.ChannelError: the context is gone; the text says why.
+        :raises mitogen.core.Error: the context is this one, and waits here: it would never come to run the call.
         """
+        router = self.context.router
+        if (self.context.context_id == router.context_id and router.econtext is not None
+                and threading.current_thread() is threading.main_thread()):
+            raise mitogen.core.Error('a context runs one call at a time, so %s cannot wait for a call of its own: '
+                                     'call the function itself, or from another thread', self.context)
         receiver = self.call_async(fn, *args, **kwargs)
         try:
             msg = receiver.get()
@@ -100,3 +125,15 @@ class CallChain:
             receiver.close()        # Ctrl-C must not leave it behind
             raise
         return msg.unpickle()
+
+
+def when_arrived(receiver: Receiver, then: 'Callable[[Message], None]') -> None:
+    """Call ``then(msg)`` with the one message of `receiver`, on the broker thread or, when it is there already, now."""
+    def arrived(receiver: Receiver) -> None:
+        try:
+            msg = receiver.get(block=False, throw_dead=False)
+        except (mitogen.core.TimeoutError, mitogen.core.LatchError):
+            return          # the other of the two calls below has taken it
+        then(msg)
+    receiver.notify = arrived
+    arrived(receiver)

@@ -238,7 +238,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     calls = command('call', call.run, 'call a function and print its result', DESCRIPTION)
     calls.add_argument('function', type=parse_function, metavar='MODULE:FUNCTION')
-    calls.add_argument('args', nargs=argparse.REMAINDER, metavar='ARG', help='Python literals, or text')
+    more = calls.add_argument('args', nargs=argparse.REMAINDER, metavar='ARG', help='Python literals, or text')
+    more.required = False           # or argparse says that it is missing where only the function is
 
     runs = command('run', run.run, 'run a local script', RUN)
     runs.add_argument('script', metavar='SCRIPT', help='a file here; - is standard input')

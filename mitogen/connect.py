@@ -13,6 +13,7 @@ import mitogen.boot.connection
 import mitogen.boot.dialogue
 import mitogen.boot.payload
 import mitogen.boot.process
+import mitogen.call
 import mitogen.core
 import mitogen.method
 from mitogen.core import Kwargs, Latch, LatchError, Later, Message, Receiver
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 #: settings begins to drop connections (MaxStartups) once ten have not logged in yet.
 MAX_STARTING = 16
 
-
 #: Why a start fails that nobody waits for any more.
 UNWANTED = 'the connection was given up'
-
 
 #: Attributes of a router, and some of a method, that make a child do something of mitogen.debug.
 DEBUGGING = 'debug', 'profiling', 'stack_dumps'
@@ -73,6 +72,12 @@ class OutcomeReceiver(Receiver):
             self._on_receive(Outcome(result))
         if self._cancelled:
             _end_unwanted(result)
+
+    def get(self, timeout: 'Optional[float]' = None, block: bool = True, throw_dead: bool = True) -> Message:
+        try:
+            return Receiver.get(self, timeout, block, throw_dead)
+        except LatchError:
+            raise LatchError(UNWANTED if self._cancelled else 'latch is closed') from None
 
     def cancel(self) -> None:
         """Give up: what still waits for its turn will not start, and what has been started ends. Any thread.
@@ -180,6 +185,12 @@ class Connector:
     def _prepare_connector(self) -> None:
         self._starter = Starter(self)
 
+    def _take_via(self, kwargs: 'Dict[str, Any]') -> 'Any':
+        via = kwargs.pop('via', None)
+        if not (via is None or isinstance(via, mitogen.core.Context)):
+            raise TypeError('via must be a context, as router.ssh() returns it, not %r' % (via,))
+        return None if via is None or via.context_id == self.context_id else via
+
     def connect(self: 'Any', method_name: str, name: 'Optional[str]' = None, **kwargs: 'Any') -> 'Any':
         """Start a child and return its Context.
 
@@ -188,8 +199,8 @@ class Connector:
         :param via: the Context that shall start it; default: this one.
         :raises mitogen.core.StreamError: it did not start: a ConnectError, with what there is to know about it.
         """
-        via = kwargs.pop('via', None)
-        if via is not None and via.context_id != self.context_id:
+        via = self._take_via(kwargs)
+        if via is not None:
             return self.proxy_connect(via, method_name, name, **kwargs)
         outcome = Latch(self.broker)
         method = mitogen.method.make(method_name, kwargs)
@@ -203,15 +214,15 @@ class Connector:
 
         :returns: a Receiver: ``get().unpickle()`` returns the Context, or raises as connect() does.
         """
-        via = kwargs.pop('via', None)
-        via = None if via is not None and via.context_id == self.context_id else via
+        via = self._take_via(kwargs)
         method = mitogen.method.make(method_name, kwargs)
         context_id = self.allocate_id(via)
         receiver = OutcomeReceiver(self, context_id, via)
         try:
             if via is not None:
                 reply = self._ask_other(via.call_async, via, method, method_name, name, context_id, kwargs)
-                when_arrived(reply, lambda msg: receiver.finish(self._answer_of_other(via, method, context_id, msg)))
+                mitogen.call.when_arrived(
+                    reply, lambda msg: receiver.finish(self._answer_of_other(via, method, context_id, msg)))
             else:
                 self.begin_child(method, name, context_id, receiver.finish)
         except BaseException:
@@ -361,18 +372,6 @@ class Connector:
     def setns(self, **kwargs: 'Any') -> 'Any':
         """Start an interpreter in the namespaces of a container; see mitogen.setns."""
         return self.connect('setns', **kwargs)
-
-
-def when_arrived(receiver: Receiver, then: 'Callable[[Message], None]') -> None:
-    """Call ``then(msg)`` with the one message of `receiver`, on the broker thread or, when it is there already, now."""
-    def arrived(receiver: Receiver) -> None:
-        try:
-            msg = receiver.get(block=False, throw_dead=False)
-        except (mitogen.core.TimeoutError, LatchError):
-            return          # the other of the two calls below has taken it
-        then(msg)
-    receiver.notify = arrived
-    arrived(receiver)
 
 
 @mitogen.core.takes_router

@@ -69,8 +69,8 @@ GET_RESOURCE = 111      # a data file inside a package (importlib.resources)
 #: In `reply_to`: the message carries no value, only the reason why none will come.
 IS_DEAD = 999
 FIRST_FREE_HANDLE = 1000    # those below are the fixed ones
-#: Bytes taken from a descriptor at once: what a pipe is made to hold that carries much, so one read empties it.
-CHUNK_SIZE = 1 << 19
+#: Bytes taken at once from a descriptor that is not ours: a file, a terminal, a program's output.
+CHUNK_SIZE = 131072
 #: Largest message that a router carries. Every hop holds it whole in memory; larger transfers come in pieces.
 MAX_MESSAGE_SIZE = 128 << 20
 #: Seconds that an import waits for the parent, which answers in milliseconds: by then the network is frozen.
@@ -92,7 +92,7 @@ class Error(Exception):
     """Base of every error that this library raises on purpose. `fmt` is text, or a format for `args`."""
 
     def __init__(self, fmt: 'Optional[str]' = None, *args: 'Any') -> None:
-        Exception.__init__(self, (fmt or '') % args if args else fmt or '')
+        Exception.__init__(self, fmt % args if args else fmt or '')      # type: ignore[operator]
 
     def __setstate__(self, state: 'Any') -> None:
         # Errors arrive in messages; a pickle's BUILD instruction must not write into them.
@@ -160,8 +160,7 @@ class Kwargs(dict):     # type: ignore[type-arg]
 
 
 def _constructor_args(value: 'Any') -> 'Tuple[Any, ...]':
-    args: 'Tuple[Any, ...]' = value.__reduce_ex__(4)[1]
-    return args
+    return value.__reduce_ex__(4)[1]        # type: ignore[no-any-return]
 
 
 #: The types besides the plain built-in ones whose instances may travel -> what their constructor takes.
@@ -171,7 +170,6 @@ VALUE_TYPES: 'Dict[str, Callable[[Any], Tuple[Any, ...]]]' = {
     'builtins.complex': lambda v: (v.real, v.imag),
     'builtins.range': lambda v: (v.start, v.stop, v.step),
     'collections.OrderedDict': lambda v: (list(v.items()),),
-    'decimal.Decimal': lambda v: (str(v),),
     'uuid.UUID': lambda v: (v.hex,),
     'mitogen.core.Blob': lambda v: (bytes(v),),
     'mitogen.core.Secret': lambda v: (v[:],),
@@ -180,8 +178,8 @@ VALUE_TYPES: 'Dict[str, Callable[[Any], Tuple[Any, ...]]]' = {
     'mitogen.core.Context': lambda v: (v.context_id, v.name),
     'mitogen.core.Sender': lambda v: (v.context.context_id, v.dst_handle),
 }
-for _name in 'PurePosixPath', 'PureWindowsPath', 'PosixPath':
-    VALUE_TYPES['pathlib.' + _name] = lambda v: (str(v),)
+for _name in 'decimal.Decimal', 'pathlib.PurePosixPath', 'pathlib.PureWindowsPath', 'pathlib.PosixPath':
+    VALUE_TYPES[_name] = lambda v: (str(v),)
 for _name in 'date', 'datetime', 'time', 'timedelta', 'timezone':
     VALUE_TYPES['datetime.' + _name] = _constructor_args
 
@@ -196,9 +194,10 @@ def _value(tag: str, *args: 'Any') -> 'Any':
     raise NotImplementedError
 
 
-def _refuse_value(value: 'Any') -> None:
-    raise TypeError('%s.%s cannot be sent; mitogen.utils.cast() makes plain values of subclasses'
-                    % (type(value).__module__, type(value).__qualname__))
+def _refuse_value(value: 'Any') -> 'Tuple[Any, ...]':
+    value = type(value)
+    raise TypeError('%s.%s cannot be sent: use its list(), vars() or .value, or mitogen.utils.cast()'
+                    % (value.__module__, value.__qualname__))
 
 
 class _Pickler(pickle.Pickler):
@@ -208,10 +207,10 @@ class _Pickler(pickle.Pickler):
         # Python 3.8 asks here about everything that is not a plain value, functions and classes too.
         if value is _value or value is bytearray:
             return NotImplemented
+        if hasattr(type(value), 'n_fields'):    # what os.stat() and its like return: the plain tuple in it
+            return _value, (value[:],)
         tag = _tag(type(value))
-        if tag not in VALUE_TYPES:
-            _refuse_value(value)
-        return _value, (tag,) + VALUE_TYPES[tag](value)
+        return _value, (tag,) + VALUE_TYPES.get(tag, _refuse_value)(value)
 
     if sys.version_info < (3, 8):
         def persistent_id(self, value: 'Any') -> None:
@@ -236,6 +235,8 @@ class _Maker:
     def __call__(self, tag: 'Any' = b'', *args: 'Any') -> 'Any':
         if type(tag) is bytes:      # C's pickler writes a bytearray as a call of its type, and asks nobody
             return bytearray(tag)
+        if type(tag) is tuple:
+            return tag
         if tag not in VALUE_TYPES:
             raise TypeError('not accepted')
         # Blob(1 << 40) would be a terabyte, Secret(x) the text of any x, int(x) a number of any size.
@@ -301,8 +302,7 @@ class Message:
     :ivar src_id: id of the context that sent it, None until a router has taken it; `auth_id`: of the one on whose
         authority it acts, usually the same.
     :ivar reply_to: mailbox inside the source where an answer is awaited, or 0; or IS_DEAD.
-    :ivar router: the router that delivered it; `receiver`: what `mitogen.select.Select` took it from.
-    """
+    :ivar router: the router that delivered it; `receiver`: what `mitogen.select.Select` took it from."""
 
     __slots__ = ('dst_id', 'src_id', 'auth_id', 'handle', 'reply_to', 'data', 'router', 'receiver', 'stream')
 
@@ -324,6 +324,7 @@ class Message:
 
     @property
     def is_dead(self) -> bool:
+        """Whether it carries a reason instead of a value."""
         return self.reply_to == IS_DEAD
 
     @property
@@ -350,8 +351,7 @@ class Message:
 
         :raises CallError: the other end's code raised. With `throw` false it is returned.
         :raises ChannelError: the other end is gone, or refused; the text is its reason. With `throw_dead` false: None.
-        :raises StreamError: the data is no acceptable value.
-        """
+        :raises StreamError: the data is no acceptable value."""
         if self.is_dead:
             if throw_dead:
                 raise ChannelError(self.reason)
@@ -407,8 +407,7 @@ class Module:
     :ivar path: the file's name in the master, for tracebacks; it exists there only.
     :ivar source: compressed by zlib; None when there is no such module, and then `reason` tells a person why.
     :ivar submodules: names directly below a package, and '*' if there may be more; None for a plain module.
-    :ivar compiled: what is in `source` is not text but code, for the Python that both ends of the link have.
-    """
+    :ivar compiled: what is in `source` is not text but code, for the Python that both ends of the link have."""
 
     def __init__(self, fullname: str, path: str = '', source: 'Optional[bytes]' = None,
                  submodules: 'Optional[Sequence[str]]' = None, package: str = '', reason: str = '',
@@ -536,7 +535,7 @@ def to_text(value: 'Any') -> str:
 
 def has_parent_authority(msg: Message, stream: 'Any' = None) -> bool:
     """A policy: only this context and its parents may use the handle."""
-    return msg.auth_id == msg.router.context_id or msg.auth_id in msg.router.parent_ids
+    return msg.auth_id in [msg.router.context_id] + msg.router.parent_ids
 
 
 def set_cloexec(fd: int) -> None:
@@ -545,10 +544,12 @@ def set_cloexec(fd: int) -> None:
 
 
 def set_block(fd: int) -> None:
+    """Have reads and writes of `fd` wait."""
     os.set_blocking(fd, True)
 
 
 def set_nonblock(fd: int) -> None:
+    """Have them raise BlockingIOError instead."""
     os.set_blocking(fd, False)
 
 
@@ -584,8 +585,9 @@ class Side:
             self.all_open.discard(fd)
             os.close(fd)
 
-    def read(self, size: int = CHUNK_SIZE) -> bytes:
-        """Return what is there to read; b'' when the other end is gone. Raise BlockingIOError when nothing is there."""
+    def read(self, size: int = 1 << 19) -> bytes:
+        """Return what is there to read, up to all that a wide pipe holds; b'' when the other end is gone. Raise
+        BlockingIOError when nothing is there."""
         return io_op(os.read, self.fd, size)[0] or b''
 
     def write(self, buffers: 'Sequence[Any]') -> 'Optional[int]':
@@ -628,8 +630,7 @@ class Latch:
         """Take the oldest value; wait for it `timeout` seconds (None: for ever), or not at all when `block` is false.
 
         :raises TimeoutError: there was none in time.
-        :raises LatchError: the latch is closed, and empty.
-        """
+        :raises LatchError: the latch is closed, and empty."""
         timeout = timeout and max(0, min(timeout, threading.TIMEOUT_MAX))
         try:
             if self.broker and block and self._queue.empty():
@@ -650,6 +651,7 @@ class Latch:
             self._add(_END)
 
     def empty(self) -> bool:
+        """Whether no value waits here now."""
         return not self.size()
 
     def size(self) -> int:
@@ -671,8 +673,7 @@ class Broker(Seed):
 
     It has a thread of its own. But a thread that sends, or waits for an answer, does the broker's work meanwhile if it
     finds that free: a switch between threads takes longer than all else. "The broker thread" is whichever does the
-    work, one at a time. The own thread rests while others come back for it again and again.
-    """
+    work, one at a time. The own thread rests while others come back for it again and again."""
 
     grown_in = 'mitogen.broker'
 
@@ -962,7 +963,6 @@ class _Waker(BasicStream):
 class Stream(BasicStream):
     """Messages to and from a parent or a child, whose id is `remote_id`, and everyone behind it. Broker thread."""
 
-    MAX_BUFFERS = 512   # in one system call; Linux takes 1024
     reason = ''         # why it was disconnected
 
     def __init__(self, router: 'Router', remote_id: int, name: str, reader: int, writer: int) -> None:
@@ -1001,7 +1001,7 @@ class Stream(BasicStream):
         wait = False
         while self._unsent and side.fd is not None and not wait:
             try:
-                sent = side.write(list(itertools.islice(self._unsent, self.MAX_BUFFERS)))
+                sent = side.write(list(itertools.islice(self._unsent, 512)))     # Linux takes up to 1024 at once
                 if sent is None:
                     self._unsent.clear()    # gone; the reading side will hear its last words, and find out
                 while sent:
@@ -1038,8 +1038,7 @@ class Router(Seed):
     This is a leaf's: all it knows is its parent. `mitogen.parent.Router` has children, and routes between them.
 
     :param context_id: id of the context that it belongs to; `parent_ids`: those of its parent, the parent's, and so on.
-    :ivar unidirectional: contexts below may talk only with those above, not with each other.
-    """
+    :ivar unidirectional: contexts below may talk only with those above, not with each other."""
 
     grown_in = 'mitogen.parent'
     context_class: 'Any' = None     # set where Context is defined
@@ -1088,8 +1087,7 @@ class Router(Seed):
         :param persist: False: remove the handler after one message.
         :param policy: ``policy(msg, stream)`` false: the message is refused. `stream` is None for one from here.
         :param respondent: who alone may send to it, and when that context is lost `fn` gets a dead message: why.
-        :raises Error: there is one already, and `overwrite` is false.
-        """
+        :raises Error: there is one already, and `overwrite` is false."""
         with self._lock:
             handle = next(self._handles) if handle is None else handle
             if handle in self._handlers and not overwrite:
@@ -1172,7 +1170,7 @@ class Router(Seed):
         try:
             fn(msg)
         except Exception:
-            log(ERROR, 'error in %r', msg)
+            log(ERROR, 'error in %r', (fn, msg))
 
     def _on_del_route(self, msg: Message) -> None:
         """The parent says that contexts are gone of which we know."""
@@ -1234,7 +1232,7 @@ class Context(Seed):
         return isinstance(other, Context) and (self.router, self.context_id) == (other.router, other.context_id)
 
     def __hash__(self) -> int:
-        return hash((id(self.router), self.context_id))
+        return self.context_id
 
     def __repr__(self) -> str:
         return 'Context(%d, %r)' % (self.context_id, self.name)
@@ -1296,9 +1294,11 @@ class Receiver:
             yield msg
 
     def empty(self) -> bool:
-        return self._latch.empty()
+        """Whether no message waits here now."""
+        return not self.size()
 
     def size(self) -> int:
+        """How many messages wait here."""
         return self._latch.size()
 
     def close(self) -> None:
@@ -1354,8 +1354,6 @@ class Importer(Seed):
         router.add_handler(self._on_load_module, LOAD_MODULE, policy=has_parent_authority)
         # After a fork another router's importer stands there, with a broker that is no more.
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Importer)] + [self]
-
-    # fetching
 
     def ask(self, fullname: str, then: 'Callable[[Module], None]', wanted: str = '') -> None:
         """Call ``then(module)`` once it is known whether there is such a module; at once when it already is. It may

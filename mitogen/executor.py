@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor as BaseExecutor, Future
 from typing import Any
 
-import mitogen.connect
+import mitogen.call
 import mitogen.core
 from mitogen.core import Message
 
@@ -127,7 +127,7 @@ class Executor(BaseExecutor):
             work.future.set_exception(exc)
             return
         self._busy += 1
-        mitogen.connect.when_arrived(receiver, lambda msg: self._events.put(lambda: self._finish(context, work, msg)))
+        mitogen.call.when_arrived(receiver, lambda msg: self._events.put(lambda: self._finish(context, work, msg)))
 
     def _finish(self, context: Any, work: _Work, msg: Message) -> None:
         self._busy -= 1

@@ -16,7 +16,7 @@ import struct
 import subprocess
 import termios
 
-import mitogen.connect
+import mitogen.call
 import mitogen.core
 import mitogen.fakessh_target
 import mitogen.flow
@@ -270,7 +270,7 @@ class Session(mitogen.flow.Exchange):
             Commander, 'start', command=self._command.command.encode('utf-8', 'surrogateescape'),
             subsystem=self._command.subsystem, terminal=size, handles=handles,
             environment=self._environment(environment))
-        mitogen.connect.when_arrived(self._reply, self._on_started)
+        mitogen.call.when_arrived(self._reply, self._on_started)
 
     def _terminal_size(self) -> 'Optional[Tuple[int, int]]':
         """Rows and columns of the terminal that the command shall have; None: it shall have none."""

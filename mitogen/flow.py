@@ -149,7 +149,7 @@ class Sink(BasicStream):
     :ivar done: all has been written that will be.
     """
 
-    #: Messages written in one system call.
+    #: Messages written in one system call. A window has sixteen full ones.
     MAX_BUFFERS = 64
 
     done = False

@@ -8,6 +8,7 @@ connections, temporary files. What belongs to this library, to random and to log
 
 import fcntl
 import gc
+import itertools
 import os
 import random
 import signal
@@ -35,14 +36,16 @@ class Method(mitogen.method.Method):
 
     name = 'fork'
     forks = True
+    _numbers = itertools.count(1)
 
     def __init__(self, on_fork: 'Optional[Callable[[], Any]]' = None,
                  on_start: 'Optional[Callable[[Any], Any]]' = None, **common: 'Any') -> None:
         self.on_fork, self.on_start = on_fork, on_start
+        self._number = next(self._numbers)
         mitogen.method.Method.__init__(self, **common)
 
     def target(self) -> str:
-        return str(os.getpid())
+        return '%d.%d' % (os.getpid(), self._number)
 
     def argv(self, command: 'List[str]') -> 'List[str]':
         return ['fork']

@@ -22,7 +22,10 @@ class Method(mitogen.method.Method):
         return self.python == [sys.executable]
 
     def target(self) -> str:
-        return os.path.basename(self.python[-1])
+        return self.python[-1]
+
+    def context_name(self) -> str:
+        return 'local.' + os.path.basename(self.python[-1])
 
     def argv(self, command: 'List[str]') -> 'List[str]':
         return command

@@ -100,6 +100,26 @@ def debug_to_file(broker: 'Any', path: str) -> None:
     mitogen.core.listen(broker, 'exit', end)
 
 
+def wants_messages() -> bool:
+    """Whether mitogen.utils.log_to_file() was told to log every message."""
+    return logging.getLogger('mitogen.io').level == logging.DEBUG
+
+
+class MessageLog:
+    """In a master: logs where each message goes, and how large it is, as `mitogen.io`. Not what is in it: that may be
+    a password. Broker thread."""
+
+    def __init__(self, router: 'Any') -> None:
+        self._router, self._forward = router, router._forward
+        router._forward = self._log
+
+    def _log(self, msg: Message, stream: 'Any') -> None:
+        logging.getLogger('mitogen.io').debug(
+            '%s to %s, handle %d, %d bytes%s', msg.src_id, msg.dst_id, msg.handle, len(msg.data),
+            ', dead: ' + msg.reason if msg.is_dead else '')
+        self._forward(msg, stream)
+
+
 class FromChildren:
     """In the master: logs what comes from children under ``mitogen.ctx.<name>``.
 

@@ -145,6 +145,12 @@ class IdAllocator:
                 self._held.pop(context_id, None)
 
 
+def no_services(msg: Message) -> None:
+    """Answer a call of a service as long as there is no pool."""
+    msg.reply(Message.dead('context %d offers no services or files: it must make a mitogen.service.Pool(router)'
+                           % msg.dst_id))
+
+
 class Router(mitogen.parent.Router):
     """The root of a tree of contexts. Its methods start children and return their Contexts.
 
@@ -160,6 +166,9 @@ class Router(mitogen.parent.Router):
             self.max_message_size = max_message_size
         self.id_allocator = IdAllocator(self)
         mitogen.logs.FromChildren(self)
+        self.add_handler(no_services, mitogen.core.CALL_SERVICE)
+        if mitogen.logs.wants_messages():
+            mitogen.logs.MessageLog(self)
         self._profiles: Any = None
         if self.profiling:
             self.enable_profiling()

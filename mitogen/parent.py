@@ -43,6 +43,8 @@ class Context(mitogen.core.Context):
 
     _chain: 'Optional[CallChain]' = None
     _brought: 'FrozenSet[str]' = frozenset()
+    #: Why it is gone, once it is and that is known.
+    lost = ''
 
     @property
     def default_call_chain(self) -> CallChain:
@@ -211,6 +213,8 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
     def _egress(self, msg: Message, stream: 'Any') -> 'Tuple[Any, str]':
         out, why = self.routes.egress(msg, stream, self.unidirectional)
+        if out is None and stream in (None, self.routes.parent_link):   # its last words are not for everybody
+            why = getattr(self._contexts.get(msg.dst_id), 'lost', '') or why
         if stream is not None and isinstance(out, mitogen.boot.connection.ChildStream) and out.is_full():
             return None, '%s does not read, and too much waits for it already' % out.name
         return out, why
@@ -255,6 +259,11 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         with self._lock:
             above = [i for i in self._awaiting if i != self.context_id and self.routes.link_to(i) is None]
         self._lost(above, reason)
+
+    def _lost(self, ids: 'List[int]', reason: str) -> None:
+        for context in filter(None, map(self._contexts.get, ids)):
+            context.lost = reason       # who calls it later shall hear that again
+        mitogen.core.Router._lost(self, ids, reason)
 
     def _forget(self, ids: 'List[int]', reason: str) -> None:
         news = self.routes.remove(ids)

@@ -92,7 +92,7 @@ class PushFileService(Service):
         """Push a file of this context to one below; return once it has it. Not on the broker thread.
 
         :raises OSError: it cannot be read.
-        :raises Error: it is too large, or `context` is not below this one.
+        :raises mitogen.service.Error: it is too large, or `context` is not below this one.
         :raises mitogen.core.ChannelError: a context on the way is gone.
         """
         self.propagate_paths_and_modules(context, [path], [])

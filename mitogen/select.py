@@ -93,7 +93,7 @@ class Select:
     def add(self, source: 'Source') -> None:
         """Wait for `source` too; what it already has counts. It leaves when it is closed and empty.
 
-        :raises Error: it is this select, contains it, or is in another.
+        :raises mitogen.select.Error: it is this select, contains it, or is in another.
         """
         if source is self or isinstance(source, Select) and source._contains(self):
             raise Error('a select cannot wait for itself')
@@ -110,7 +110,7 @@ class Select:
     def remove(self, source: 'Source') -> None:
         """Stop to wait for `source`.
 
-        :raises Error: it is not in this select.
+        :raises mitogen.select.Error: it is not in this select.
         """
         if self._sources.pop(id(source), None) is None:
             raise Error('%r is not in this select', source)
@@ -145,7 +145,7 @@ class Select:
         :param block: False: do not wait.
         :raises mitogen.core.TimeoutError: nothing came in time.
         :raises mitogen.core.LatchError: the select was closed, or all that it waited for.
-        :raises Error: there is no source to wait for.
+        :raises mitogen.select.Error: there is no source to wait for.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:

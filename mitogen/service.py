@@ -205,7 +205,8 @@ def check_arguments(spec: 'Dict[str, Any]', kwargs: 'Dict[str, Any]') -> None:
         if name not in kwargs:
             raise Error('argument %r is missing', name)
         if not isinstance(kwargs[name], kind):
-            raise Error('argument %r is %s, expected %s', name, type(kwargs[name]).__name__, kind)
+            kinds = ' or '.join(getattr(one, '__name__', str(one)) for one in (kind if type(kind) is tuple else [kind]))
+            raise Error('argument %r is %s, expected %s', name, type(kwargs[name]).__name__, kinds)
 
 
 class Service:
@@ -251,8 +252,10 @@ class Pool:
         self._invokers: 'Dict[str, Invoker]' = {}       # under the lock
         for service in services:
             self.add(service)
-        # In a child, a handler stands there that only waits for the first pool.
-        router.add_handler(self._on_call, CALL_SERVICE, overwrite=overwrite or not _pools.get(router))
+        if router in _pools and not overwrite:
+            raise mitogen.core.Error('the router has a service pool, see get_or_create_pool(); overwrite= replaces it')
+        # A handler stands there that waits for the first pool, or says that there is none.
+        router.add_handler(self._on_call, CALL_SERVICE, overwrite=True)
         _pools[router] = self
         mitogen.core.listen(router.broker, 'exit', self._on_exit)
         self._threads = [threading.Thread(target=self._main, name='mitogen.service.%d' % number, daemon=True)
@@ -263,7 +266,7 @@ class Pool:
     def add(self, service: Service) -> None:
         """Offer a service. Any thread.
 
-        :raises Error: there is one of that name.
+        :raises mitogen.service.Error: there is one of that name.
         """
         with self._lock:
             if service.name() in self._invokers:
@@ -289,10 +292,7 @@ class Pool:
         self._work.put(functools.partial(fn, *args, **kwargs))
 
     def stop(self, join: bool = True) -> None:
-        """End the threads once they have done what they do.
-
-        :param join: wait for that.
-        """
+        """End the threads once they have done what they do, and with `join` wait for that."""
         if _pools.get(self.router) is self:
             del _pools[self.router]
         self._work.close()

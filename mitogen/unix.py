@@ -68,7 +68,7 @@ def make_socket_path() -> str:
 def _address(path: str) -> 'Iterator[str]':
     """The address by which a socket can be bound or reached: its path, or a short way to it.
 
-    :raises Error: there is none.
+    :raises mitogen.unix.Error: there is none.
     """
     if len(os.fsencode(path)) <= MAX_ADDRESS:
         yield path
@@ -202,7 +202,7 @@ class Listener(mitogen.core.BasicStream):
     :param path: of the socket; default: one of its own. A socket there that nobody listens on is replaced.
     :param backlog: connections that the system keeps waiting.
     :ivar path: where it is.
-    :raises Error: something else is there, somebody listens, or the path is too long.
+    :raises mitogen.unix.Error: something else is there, somebody listens, or the path is too long.
     """
 
     def __init__(self, router: 'Any', path: 'Optional[str]' = None, backlog: int = 100) -> None:
@@ -342,7 +342,7 @@ def connect(path: str, broker: 'Any' = None) -> 'Any':
     :param broker: default: one of its own, which ends with the program.
     :returns: (router, Context of the process that listens). Any context of its tree can be reached with
         ``router.context_by_id()``; it can be called if it is below the one that listens.
-    :raises Error: nobody listens, it is another user's, or there was no answer within HELLO_TIMEOUT seconds.
+    :raises mitogen.unix.Error: nobody listens, it is another user's, or there was no answer in HELLO_TIMEOUT seconds.
     """
     sock = None
     try:

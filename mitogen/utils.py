@@ -48,7 +48,8 @@ def log_to_file(path: 'Optional[str]' = None, io: bool = False, level: str = 'IN
     """Send log records to a file, or to standard error.
 
     :param path: the file; None: standard error.
-    :param io: log the library's every message too.
+    :param io: log each message that passes routers which are made from now on, as ``mitogen.io``: from where to where,
+        which handle, how many bytes.
     :param level: name of the lowest level to log. The environment variable MITOGEN_LOG_LEVEL, if set, wins;
         ``IO`` there means DEBUG with `io`.
     """

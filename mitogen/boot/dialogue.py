@@ -140,11 +140,15 @@ class Refusal:
         return self.reason or (match.group(0).decode('utf-8', 'replace').strip() if match else '')
 
 
+#: How programs say that there is no such program.
+MISSING = b'command not found|not found$|No such file or directory|Unknown command|executable file not found'
+
 #: What shells and interpreters say, whatever brought us to them.
 COMMON_REFUSALS = [
     Refusal(br'needs Python 3\.6, is \d', 'the Python there is too old',
             'python_path: name an interpreter of version 3.6 or later'),
-    Refusal(br'(command not found|not found$|No such file or directory|Unknown command|executable file not found)',
+    # Words about Python; or any, if a shell's exit status says so. A start-up file may miss something else.
+    Refusal(br'(?=.*py)(?=.*(%s))|(%s)(?s:.*)^exit status 12[67]' % (MISSING, MISSING),
             'there is no such interpreter', "python_path='/usr/libexec/platform-python', or where Python 3 is there"),
     Refusal(br'No module named .?zlib', 'the Python there lacks zlib', 'python_path: name a complete interpreter'),
 ]

@@ -12,8 +12,6 @@ import subprocess
 import termios
 import threading
 
-import mitogen.core
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Sequence
@@ -99,7 +97,7 @@ class _Terminal:
         fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
 
 
-def widen(fd: int, size: int = mitogen.core.CHUNK_SIZE) -> None:
+def widen(fd: int, size: int = 512 << 10) -> None:
     """Have a pipe hold `size` bytes, if it is a pipe and the system lets us: between two busy processes each megabyte
     then takes fewer turns. Of such pipes Linux gives an account 64 MiB (pipe(7): pipe-user-pages-soft)."""
     try:

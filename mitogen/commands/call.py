@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import sys
 from typing import Any
 
 import mitogen.cli
@@ -15,6 +17,8 @@ def run(options: argparse.Namespace) -> int:
     """Carry it out; return the exit status."""
     args = [mitogen.cli.parse_value(text) for text in options.args]
     module, path = options.function
+    # The installed command has its own folder there instead, and nobody's modules are in that.
+    sys.path.insert(0, os.getcwd())
     in_child = mitogen.commands.target.call_for_json if options.json else mitogen.utils.call_and_show
 
     def work(fleet: Fleet, place: Place) -> Any:

@@ -265,7 +265,7 @@ def run(options: argparse.Namespace) -> int:
         sources = [] if options.source_on else local_sources(paths, options.recursive)
     except (OSError, mitogen.core.Error) as exc:
         print('mitogen copy: %s' % exc, file=sys.stderr)
-        return 1
+        return 2
 
     def work(fleet: Fleet, place: Place) -> Any:
         context = mitogen.cli.connect_place(fleet, place)

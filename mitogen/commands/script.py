@@ -124,7 +124,7 @@ class Output:
             os.dup2(saved, fd)
             os.close(saved)
         with self._changed:
-            for _ in range(MAX_PENDING >> 16):
+            for _ in range(MAX_PENDING // mitogen.core.CHUNK_SIZE):
                 if not self._drain():
                     break       # else some program that was left behind writes on and on; enough is enough
             self._closing = True

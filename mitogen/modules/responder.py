@@ -236,6 +236,7 @@ class Responder(mitogen.modules.relay.Relay):
 
     @property
     def whitelist_prefix(self) -> list[str]:
+        """Names of modules; only these and what is below them is served. [''], the default, is everything."""
         return self.library.whitelist_prefix
 
     @whitelist_prefix.setter
@@ -244,6 +245,7 @@ class Responder(mitogen.modules.relay.Relay):
 
     @property
     def blacklist_prefix(self) -> list[str]:
+        """Names of modules; these and what is below them is not served."""
         return self.library.blacklist_prefix
 
     @blacklist_prefix.setter

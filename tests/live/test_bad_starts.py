@@ -41,7 +41,7 @@ def failure(start, python, **kwargs):
     with pytest.raises(ConnectError) as caught:
         start(python, **kwargs)
     assert time.monotonic() - began < TIMEOUT
-    assert (caught.value.method, caught.value.target) == ('local', os.path.basename(python))
+    assert (caught.value.method, caught.value.target) == ('local', python)
     return caught.value
 
 

@@ -207,3 +207,11 @@ def test_without_a_terminal_it_says_that_a_password_is_needed(sudo):
     assert 'password' in done.stderr
     assert done.stdout == ''
     assert sudo() == 1
+
+
+def test_the_installed_command_finds_modules_in_the_current_folder(tmp_path):
+    """Python puts the folder of the command on its path, not the current one."""
+    (tmp_path / 'lies_here.py').write_text('def double(number):\n    return 2 * number\n')
+    code = 'import sys; sys.path[:] = filter(None, sys.path); import mitogen.cli; sys.exit(mitogen.cli.main())'
+    done = programs.run('-c', code, 'call', 'lies_here:double', '21', cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ('42\n', '')

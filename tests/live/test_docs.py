@@ -212,3 +212,11 @@ def test_limits_are_those_of_the_source():
     assert len(limits) > 30
     for name, number, unit in limits:
         assert resolve(name) == float(number) * UNITS[unit], name
+
+
+def test_variables_and_loggers_are_those_of_the_source():
+    source = '\n'.join(path.read_text() for path in (ROOT / 'mitogen').rglob('*.py'))
+    names = re.findall(r"environ(?:\.get\(|\[)'(\w+)'", source) + re.findall(r"getLogger\('([\w.]+)'\)", source)
+    assert {'MITOGEN_LOG_LEVEL', 'mitogen.io'} <= set(names)
+    for name in names:
+        assert '``%s``' % name in ERRORS.read_text(), name

@@ -337,7 +337,7 @@ def test_a_context_that_was_lost_before(router, child, shell):
     child.shutdown(wait=True)
     status, _, err = shell('ssh host true')
     assert status == 255
-    assert 'unknown or gone' in err
+    assert child.name + ' is gone: exit status 0' in err
 
 
 def test_the_caller_is_lost_half_way(router, child, tmp_path, temporary_folder):

@@ -116,7 +116,7 @@ def test_pool_methods(router, pool):
     assert pool.get_service(Serial.name()) is pool.get_service(Serial)
     with pytest.raises(mitogen.service.Error, match='already'):
         pool.add(Desk(router))
-    with pytest.raises(mitogen.core.Error, match='taken'):
+    with pytest.raises(mitogen.core.Error, match='has a service pool'):
         mitogen.service.Pool(router)
     with pytest.raises(ValueError, match='thread'):
         mitogen.service.Pool(router, size=0)

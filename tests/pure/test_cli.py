@@ -1,11 +1,13 @@
 """cli: what the words of a command line mean, and for how long a password is asked."""
 
 import argparse
+import re
 
 import pytest
 from hypothesis import given, strategies as st
 
 import mitogen.cli
+import support
 from mitogen.boot.dialogue import ConnectError, PasswordError
 from mitogen.cli import Passwords, connect, parse_function, parse_hop, parse_hops, parse_value
 
@@ -218,3 +220,11 @@ def test_the_version(capsys):
         mitogen.cli.make_parser().parse_args(['--version'])
     assert caught.value.code == 0
     assert capsys.readouterr().out == '.'.join(map(str, mitogen.__version__)) + '\n'
+
+
+def test_the_page_has_every_hop_and_every_command():
+    page = (support.checkout() / 'docs' / 'command.rst').read_text(encoding='utf-8')
+    for method in mitogen.cli.TARGETS:
+        assert re.search(r'``%s[:\[`]' % method, page), method
+    for command in 'call', 'run', 'copy', 'tree', 'fakessh':
+        assert re.search(r'^``%s\b.*``$' % command, page, re.M), command

@@ -155,7 +155,7 @@ def test_local():
     assert method.python == [sys.executable]
     assert method.argv(COMMAND) == COMMAND
     assert method.context_name() == 'local.' + os.path.basename(sys.executable)
-    assert mitogen.local.Method(python_path=['nice', '/usr/bin/python3.9']).target() == 'python3.9'
+    assert mitogen.local.Method(python_path=['nice', '/usr/bin/python3.9']).target() == '/usr/bin/python3.9'
 
 
 def test_local_where_python_does_not_know_itself(monkeypatch):
@@ -166,7 +166,9 @@ def test_local_where_python_does_not_know_itself(monkeypatch):
 def test_fork():
     method = mitogen.fork.Method(on_fork=int, on_start=str)
     assert (method.on_fork, method.on_start) == (int, str)
-    assert method.context_name() == 'fork.%d' % os.getpid()
+    another = mitogen.fork.Method()
+    assert method.context_name() != another.context_name()
+    assert all(fork.context_name().startswith('fork.%d.' % os.getpid()) for fork in (method, another))
     assert method.argv(COMMAND) == ['fork']
 
 

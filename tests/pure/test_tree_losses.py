@@ -61,6 +61,17 @@ def test_who_asks_later_is_told_that_it_is_gone(tree):
     assert all('context %d is unknown or gone' % tree.job.context_id in why(receiver) for receiver in waiting)
 
 
+def test_who_holds_its_context_is_told_why_each_time_and_others_are_not(tree):
+    held = tree.master.context_of(tree.job)
+    tree.cut(tree.job, 'its last words')
+    tree.settle()
+    for _ in range(2):
+        again, other = ask(tree.master, tree.job), ask(tree.disk, tree.job)
+        tree.settle()
+        assert why(again) == held.lost == 'job is gone: its last words'
+        assert 'unknown or gone' in why(other)
+
+
 @pytest.mark.parametrize('name', ['cache', 'disk'])
 def test_a_leaf_that_waits_hears_it_too(tree, name):
     context = tree[name].context_of(tree.app)
