@@ -1,24 +1,44 @@
 #!/usr/bin/env python3
-"""Seconds of a playbook of 20 tasks with Ansible's own ssh, pipelining and shared connections on, and with ours.
+"""Playbooks with Ansible's own ssh (pipelining and shared connections on), with mitogen_linear, and with ours.
 
-    bench/ansible.py --playbook /path/to/venv/bin/ansible-playbook --inventory FILE [--rounds 5] [--hosts 1] [--become]
+    bench/ansible.py [--rounds 5] [--core 'ansible-core~=2.16.0'] [--ways stock,linear,ours] [CASE]...
 
-The inventory names one host, with all that Ansible's own plugin needs to reach it. The two are run in turn, and the
-medians compared. With --hosts N that host is there N times, under other names.
+Cases: `ping`, a single task; `one`, a playbook of 20 tasks on one host; `become`, the same by way of sudo; `hosts`, the
+same on 20 hosts, ten at a time; `far`, the same on one host over a network with a round trip of 50 ms. In each the
+three are run in turn, and medians are printed: seconds; processor seconds of the controller, and of the target with
+its sshd; bytes to the target. The first round is not timed: it fills caches, and bytes are counted in it.
+
+Makes an environment with that ansible-core and mitogen 0.3.54, whose strategy plugin `mitogen_linear` is (kept in
+--folder), and an sshd of its own on loopback. Root only, on Linux.
 """
 
 import argparse
+import contextlib
+import json
 import os
 import pathlib
+import select
+import shutil
+import signal
+import socket
 import statistics
 import subprocess
+import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
-PLAYBOOK = '''
-- hosts: all
-  gather_facts: false
-  tasks:
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HELD = ROOT / 'bench' / 'held.py'
+LINK = ROOT / 'tests' / 'hosts' / 'delay_link.py'
+
+LINEAR = 'mitogen==0.3.54'
+NEAR, FAR = '10.79.0.1', '10.79.0.2'
+DELAY = 25                  # milliseconds each way
+
+TASKS = '''
     - ping:
     - file: {path: "{{ folder }}", state: directory}
     - file: {path: "{{ folder }}/a", state: directory, mode: "0750"}
@@ -42,55 +62,237 @@ PLAYBOOK = '''
     - file: {path: "{{ folder }}", state: absent}
 '''
 
+#: Case -> (tasks, hosts, arguments of ansible-playbook, far away).
+CASES = {'ping': ('\n    - ping:\n', 1, [], False), 'one': (TASKS, 1, [], False),
+         'become': (TASKS, 1, ['--become'], False), 'hosts': (TASKS, 20, ['-f', '10'], False),
+         'far': (TASKS, 1, [], True)}
 
-def prepare(args: argparse.Namespace, folder: pathlib.Path) -> list[str]:
-    (folder / 'template.j2').write_text('host {{ inventory_hostname }}\n' * 20)
-    (folder / 'playbook.yml').write_text(PLAYBOOK)
-    text = pathlib.Path(args.inventory).read_text()
-    first = next(line for line in text.split('\n') if line and line[0] not in '[#')
-    name, _, rest = first.partition(' ')
-    hosts = ['%s_%d %s' % (name, number, rest) for number in range(args.hosts)]
-    (folder / 'inventory').write_text(text.replace(first, '\n'.join(hosts)))
-    command = [args.playbook, '-i', str(folder / 'inventory'), str(folder / 'playbook.yml'), '-f', '10',
-               '-e', 'template=%s' % (folder / 'template.j2'),
-               '-e', 'folder=/tmp/mitogen-bench-{{ inventory_hostname }}']
-    return command + (['--become'] if args.become else [])
+SSHD = '''
+Port {port}
+ListenAddress {host}
+HostKey {folder}/hostkey
+PidFile none
+AuthorizedKeysFile {folder}/key.pub
+StrictModes no
+UsePAM no
+PermitRootLogin prohibit-password
+MaxStartups 1000
+MaxSessions 1000
+Subsystem sftp internal-sftp
+SetEnv HOME={folder}
+'''
 
 
-def seconds(command: list[str], connection: str) -> float:
-    """Run the playbook once."""
-    root = pathlib.Path(__file__).resolve().parent.parent
-    env = dict(os.environ, ANSIBLE_PIPELINING='true',
-               PYTHONPATH=os.pathsep.join([str(root), os.environ.get('PYTHONPATH', '')]).rstrip(os.pathsep))
-    begin = time.perf_counter()
-    done = subprocess.run(command + ['-e', 'ansible_connection=' + connection], env=env, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
-    if done.returncode:
-        raise SystemExit('%s failed:\n%s' % (connection, done.stdout[-3000:]))
-    return time.perf_counter() - begin
+class Counter(threading.Thread):
+    """Carries connections on to a port, and counts the bytes that go there.
+
+    :ivar port: where it listens; count: bytes up to now.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(daemon=True)
+        self._to, self.count = (host, port), 0
+        self._socket = socket.create_server(('127.0.0.1', 0))
+        self.port = self._socket.getsockname()[1]
+        self.start()
+
+    def run(self) -> None:
+        pairs: 'dict[socket.socket, socket.socket]' = {}
+        while True:
+            for sock in select.select([self._socket, *pairs], [], [])[0]:
+                if sock is self._socket:
+                    near, far = sock.accept()[0], socket.create_connection(self._to)
+                    pairs.update({near: far, far: near})
+                    continue
+                if sock not in pairs:           # the other end of one that was closed just now
+                    continue
+                with contextlib.suppress(OSError):
+                    data = sock.recv(65536)
+                    if data:
+                        pairs[sock].sendall(data)
+                        self.count += len(data) if sock.getsockname()[1] == self.port else 0
+                        continue
+                other = pairs.pop(sock)
+                pairs.pop(other, None)
+                sock.close()
+                other.close()
+
+
+class Held:
+    """A command under bench/held.py: ended, with all that it has started, by end()."""
+
+    def __init__(self, report: pathlib.Path, command: 'list[Any]', **options: Any) -> None:
+        self._report = report
+        self.process = subprocess.Popen([sys.executable, str(HELD), str(report), *map(str, command)],
+                                        stdin=subprocess.PIPE, text=True, **options)
+
+    def wait(self, timeout: float) -> 'dict[str, float]':
+        """Wait for the command's end; return what has been reported of it."""
+        try:
+            self.process.wait(timeout)
+        finally:
+            self.end()
+        return json.loads(self._report.read_text())     # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        self.process.stdin.close()      # type: ignore[union-attr]
+        self.process.wait()
+
+
+class Network:
+    """The one on which the target is: loopback, or one with a delay.
+
+    :ivar host: address of the target; near, far: what commands at each end begin with.
+    """
+
+    def __init__(self, is_far: bool) -> None:
+        self._link: Any = None
+        self.host, self.near, self.far = '127.0.0.1', [], []    # type: str, list[str], list[str]
+        if is_far:
+            self._link = subprocess.Popen([sys.executable, str(LINK), str(DELAY), NEAR, FAR], text=True,
+                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.host = FAR
+            self.near, self.far = (['nsenter', '--net=/proc/%d/fd/%s' % (self._link.pid, number)]
+                                   for number in self._link.stdout.readline().split())
+
+    def close(self) -> None:
+        if self._link:
+            self._link.stdin.close()
+            self._link.wait()
+
+
+class Bench:
+    """Runs playbooks.
+
+    :param folder: for what is written.
+    :param programs: of the environment.
+    """
+
+    def __init__(self, folder: pathlib.Path, programs: pathlib.Path) -> None:
+        self._folder, self._programs = folder, programs
+        for name in 'hostkey', 'key':
+            subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', folder / name], check=True)
+        (folder / 'template.j2').write_text('host {{ inventory_hostname }}\n' * 20)
+        (folder / 'ansible.cfg').touch()
+        strategies = next(programs.parent.glob('lib/python*/site-packages/ansible_mitogen/plugins/strategy'), '')
+        #: Name -> (connection, variables of the environment).
+        self.ways: 'dict[str, tuple[str, dict[str, str]]]' = {
+            'stock': ('ansible.builtin.ssh', {}),
+            'linear': ('ssh', {'ANSIBLE_STRATEGY': 'mitogen_linear', 'ANSIBLE_STRATEGY_PLUGINS': str(strategies)}),
+            'ours': ('mitogen.ansible.ssh', {'PYTHONPATH': str(ROOT)})}
+
+    @contextlib.contextmanager
+    def _target(self, network: Network) -> 'Iterator[tuple[Held, int]]':
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = probe.getsockname()[1]
+        (self._folder / 'sshd_config').write_text(SSHD.format(port=port, host=network.host, folder=self._folder))
+        pathlib.Path('/run/sshd').mkdir(mode=0o755, exist_ok=True)
+        program = shutil.which('sshd', path='/usr/sbin:/usr/local/sbin') or '/usr/sbin/sshd'
+        sshd = Held(self._folder / 'target.json', network.far + [program, '-D', '-e', '-f',
+                                                                self._folder / 'sshd_config'],
+                    stderr=subprocess.PIPE)
+        try:
+            while 'listening' not in (line := sshd.process.stderr.readline()):      # type: ignore[union-attr]
+                if not line:
+                    raise SystemExit('sshd does not start')
+            threading.Thread(target=sshd.process.stderr.read, daemon=True).start()  # type: ignore[union-attr]
+            yield sshd, port
+        finally:
+            sshd.end()
+
+    def run(self, way: str, case: str, network: Network, count: bool) -> 'dict[str, float]':
+        """Run a playbook once; return `seconds`, `cpu`, `remote`, and `bytes` if these are counted."""
+        tasks, hosts, arguments, _ = CASES[case]
+        connection, environ = self.ways[way]
+        (self._folder / 'playbook.yml').write_text('- hosts: all\n  gather_facts: false\n  tasks:' + tasks)
+        with self._target(network) as (sshd, port):
+            counter = Counter(network.host, port) if count and not network.near else None
+            variables = {'ansible_host': network.host, 'ansible_port': counter.port if counter else port,
+                         'ansible_ssh_private_key_file': str(self._folder / 'key'), 'ansible_user': 'root',
+                         'ansible_python_interpreter': '/usr/bin/python3', 'ansible_connection': connection,
+                         'ansible_ssh_common_args': '-F /dev/null -o UserKnownHostsFile=/dev/null',
+                         'template': str(self._folder / 'template.j2'),
+                         'folder': '/tmp/mitogen-bench-{{ inventory_hostname }}'}
+            (self._folder / 'inventory.json').write_text(json.dumps({'all': {
+                'hosts': {'host%d' % number: None for number in range(hosts)}, 'vars': variables}}))
+            env = {name: value for name, value in os.environ.items() if not name.startswith(('ANSIBLE_', 'PYTHON'))}
+            env.update(environ, ANSIBLE_PIPELINING='true', ANSIBLE_HOST_KEY_CHECKING='false', LC_ALL='C.UTF-8',
+                       ANSIBLE_CONFIG=str(self._folder / 'ansible.cfg'), ANSIBLE_DEPRECATION_WARNINGS='false',
+                       ANSIBLE_SSH_CONTROL_PATH_DIR=tempfile.mkdtemp(dir=self._folder))
+            with open(self._folder / 'output', 'w') as output:
+                command = [*network.near, self._programs / 'ansible-playbook', '-i', self._folder / 'inventory.json',
+                           self._folder / 'playbook.yml', *arguments]
+                done = Held(self._folder / 'controller.json', command, env=env, cwd=self._folder, stdout=output,
+                            stderr=output).wait(900)
+        if done['status']:
+            raise SystemExit('%s, %s:\n%s' % (way, case, (self._folder / 'output').read_text()[-3000:]))
+        remote = json.loads((self._folder / 'target.json').read_text())['cpu']
+        found = {'seconds': done['seconds'], 'cpu': done['cpu'], 'remote': remote}
+        return dict(found, bytes=float(counter.count)) if counter else found
+
+    def measure(self, case: str, ways: 'list[str]', rounds: int) -> 'dict[str, dict[str, float]]':
+        """Run all ways in turn; return the medians."""
+        network = Network(CASES[case][3])
+        try:
+            first = {way: self.run(way, case, network, True) for way in ways}
+            seen: 'dict[str, list[dict[str, float]]]' = {way: [] for way in ways}
+            for number in range(rounds):
+                # Who comes first, changes: what a run leaves to be written down costs the next one.
+                for way in ways[number % len(ways):] + ways[:number % len(ways)]:
+                    seen[way].append(self.run(way, case, network, False))
+        finally:
+            network.close()
+        medians = {way: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+                   for way, runs in seen.items()}
+        for way in ways:
+            medians[way]['bytes'] = first[way].get('bytes', 0.0)
+        return medians
+
+
+def environment(folder: pathlib.Path, core: str) -> pathlib.Path:
+    """Return the folder of the programs of an ansible-core; make it if need be."""
+    place = folder / ''.join(letter if letter.isalnum() or letter in '.-' else '_' for letter in core)
+    if not (place / 'complete').exists():
+        subprocess.run([sys.executable, '-m', 'venv', '--clear', place], check=True)
+        subprocess.run([place / 'bin' / 'python', '-m', 'pip', 'install', '-q', '--disable-pip-version-check', core,
+                        LINEAR], check=True)
+        (place / 'complete').touch()
+    return place / 'bin'
+
+
+def show(case: str, medians: 'dict[str, dict[str, float]]') -> None:
+    for way, found in medians.items():
+        times = ' '.join('%s %.2f' % (other, medians[other]['seconds'] / found['seconds'])
+                         for other in medians if other != way) if way == 'ours' else ''
+        parts = ['%7.2f s' % found['seconds'], 'controller %6.2f s' % found['cpu'], 'target %6.2f s' % found['remote']]
+        parts += ['%8.0f KB' % (found['bytes'] / 1000)] if found['bytes'] else []
+        print('%-7s %-7s %s%s' % (case, way, '  '.join(parts), '   ratio to ' + times if times else ''), flush=True)
+    if {'stock', 'ours'} <= set(medians):
+        stock, ours = medians['stock'], medians['ours']
+        print('%-7s target\'s processor time %.2f of stock%s' % (
+            case, ours['remote'] / stock['remote'],
+            ', bytes %.2f' % (ours['bytes'] / stock['bytes']) if stock['bytes'] else ''), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--playbook', required=True)
-    parser.add_argument('--inventory', required=True)
+    parser.add_argument('cases', nargs='*', metavar='CASE', help=', '.join(CASES))
+    parser.add_argument('--core', default='ansible-core~=2.16.0', help='what pip is to install')
+    parser.add_argument('--folder', default='/tmp/mitogen-bench-ansible', help='where the environment is kept')
+    parser.add_argument('--ways', default='stock,linear,ours')
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--hosts', type=int, default=1)
-    parser.add_argument('--become', action='store_true')
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        command = prepare(args, pathlib.Path(folder))
-        taken: dict[str, list[float]] = {'ansible.builtin.ssh': [], 'mitogen.ansible.ssh': []}
-        for number in range(args.rounds + 1):
-            for connection, times in taken.items():
-                result = seconds(command, connection)
-                if number:              # the first round warms caches of files and of compiled code
-                    times.append(result)
-    for connection, times in taken.items():
-        print('%-20s %6.2f s   (%s)' % (connection, statistics.median(times),
-                                        ' '.join('%.2f' % value for value in times)))
-    stock, ours = (statistics.median(times) for times in taken.values())
-    print('ratio %.2f' % (stock / ours))
+    if os.geteuid():
+        parser.error('only root can do this')
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    programs = environment(pathlib.Path(args.folder), args.core)
+    with tempfile.TemporaryDirectory(prefix='mitogen-bench-') as folder:
+        bench = Bench(pathlib.Path(folder), programs)
+        begin = time.monotonic()
+        for case in args.cases or CASES:
+            show(case, bench.measure(case, args.ways.split(','), args.rounds))
+        print('%d s in all' % (time.monotonic() - begin))
 
 
 if __name__ == '__main__':

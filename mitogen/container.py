@@ -11,7 +11,7 @@ from mitogen.boot.dialogue import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional
+    from typing import Any, List, Optional, Sequence
 
 #: What those programs say when the interpreter is not there: runc, crun, lxc-attach, lxd, a shell, jexec.
 NO_PYTHON = (br'executable file [^\n]{0,200}not found|exec(vp|ute)?[ :/][^\n]{0,200}(not found|no such file)'
@@ -43,6 +43,16 @@ class Container(mitogen.method.Method):
                     hint="python_path=, if Python 3 is elsewhere there ('/usr/local/bin/python3' in many images); if "
                          'it is not, install it (apk add python3, apt-get install python3): nothing else is needed'),
         ]
+
+    @staticmethod
+    def words(what: str, value: 'Optional[Sequence[str]]') -> 'List[str]':
+        """Return an argument that is a list of words for the command line.
+
+        :raises TypeError: it is one text, which would have to be split.
+        """
+        if isinstance(value, str):
+            raise TypeError('%s must be a list of words, not one text: %r' % (what, value))
+        return list(value or ())
 
     def own_refusals(self) -> 'List[Refusal]':
         """What this program says when it refuses."""

@@ -10,7 +10,7 @@ from mitogen.boot.dialogue import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional
+    from typing import Any, List, Optional, Sequence
 
 
 class Method(mitogen.container.Container):
@@ -20,24 +20,31 @@ class Method(mitogen.container.Container):
     :param image: instead of it: image for the temporary container. What it would start by itself is not started.
     :param username: user inside; default: the one that the image names, usually root.
     :param docker_path: the program.
+    :param docker_args: more arguments for it: ``['--host', 'tcp://builder:2376']``.
+    :param exec_args: more arguments for its command ``exec``, or ``run``: ``['--workdir', '/srv']``.
     """
 
     name = 'docker'
 
     def __init__(self, container: 'Optional[str]' = None, image: 'Optional[str]' = None,
-                 username: 'Optional[str]' = None, docker_path: str = 'docker', **common: 'Any') -> None:
+                 username: 'Optional[str]' = None, docker_path: str = 'docker',
+                 docker_args: 'Optional[Sequence[str]]' = None, exec_args: 'Optional[Sequence[str]]' = None,
+                 **common: 'Any') -> None:
         if (container is None) == (image is None):
             raise ValueError('%s: exactly one of container= and image= must be given' % self.name)
         self.image = None if image is None else mitogen.method.word('image', image)
+        self.docker_args = self.words('%s_args' % self.name, docker_args)
+        self.exec_args = self.words('exec_args', exec_args)
         target = container if self.image is None else self.image
         mitogen.container.Container.__init__(self, target, username, docker_path, **common)   # type: ignore[arg-type]
 
     def argv(self, command: 'List[str]') -> 'List[str]':
-        user = ['--user', self.username] if self.username else []
+        program = [self.program] + self.docker_args
+        more = (['--user', self.username] if self.username else []) + self.exec_args
         if self.image is None:
-            return [self.program, 'exec', '--interactive'] + user + [self.container] + command
+            return program + ['exec', '--interactive'] + more + [self.container] + command
         # As its entry point, or an image that has another would take our command line for arguments of that.
-        return ([self.program, 'run', '--rm', '--interactive'] + user +
+        return (program + ['run', '--rm', '--interactive'] + more +
                 ['--entrypoint', command[0], self.image] + command[1:])
 
     def own_refusals(self) -> 'List[Refusal]':

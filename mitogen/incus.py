@@ -8,7 +8,7 @@ import mitogen.lxd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Optional, Sequence
 
 
 class Method(mitogen.lxd.Method):
@@ -16,10 +16,12 @@ class Method(mitogen.lxd.Method):
 
     :param container: its name; ``REMOTE:NAME`` for one of another server.
     :param incus_path: the program.
+    :param incus_args: more arguments for it: ``['--project', 'shop']``.
     """
 
     name = 'incus'
     server = 'Incus'
 
-    def __init__(self, container: str, incus_path: str = 'incus', **common: 'Any') -> None:
-        mitogen.lxd.Method.__init__(self, container, incus_path, **common)
+    def __init__(self, container: str, incus_path: str = 'incus', incus_args: 'Optional[Sequence[str]]' = None,
+                 **common: 'Any') -> None:
+        mitogen.lxd.Method.__init__(self, container, incus_path, incus_args, **common)

@@ -24,9 +24,7 @@ class Method(mitogen.container.Container):
 
     def __init__(self, pod: str, kubectl_path: str = 'kubectl', kubectl_args: 'Optional[Sequence[str]]' = None,
                  **common: 'Any') -> None:
-        if isinstance(kubectl_args, str):
-            raise TypeError('kubectl_args must be a list of words, not one text: %r' % kubectl_args)
-        self.kubectl_args = list(kubectl_args or ())
+        self.kubectl_args = self.words('kubectl_args', kubectl_args)
         mitogen.container.Container.__init__(self, pod, None, kubectl_path, **common)
 
     def argv(self, command: 'List[str]') -> 'List[str]':

@@ -9,7 +9,7 @@ from mitogen.boot.dialogue import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List
+    from typing import Any, List, Optional, Sequence
 
 
 class Method(mitogen.container.Container):
@@ -17,17 +17,20 @@ class Method(mitogen.container.Container):
 
     :param container: its name; ``REMOTE:NAME`` for one of another server.
     :param lxc_path: the program.
+    :param lxc_args: more arguments for it: ``['--project', 'shop']``.
     """
 
     name = 'lxd'
     server = 'LXD'
 
-    def __init__(self, container: str, lxc_path: str = 'lxc', **common: 'Any') -> None:
+    def __init__(self, container: str, lxc_path: str = 'lxc', lxc_args: 'Optional[Sequence[str]]' = None,
+                 **common: 'Any') -> None:
+        self.lxc_args = self.words('%s_args' % ('lxc' if self.name == 'lxd' else self.name), lxc_args)
         mitogen.container.Container.__init__(self, container, None, lxc_path, **common)
 
     def argv(self, command: 'List[str]') -> 'List[str]':
         # Told so: it decides by the look of its standard streams whether to put a terminal in between.
-        return [self.program, 'exec', '--mode=non-interactive', self.container, '--'] + command
+        return [self.program] + self.lxc_args + ['exec', '--mode=non-interactive', self.container, '--'] + command
 
     def own_refusals(self) -> 'List[Refusal]':
         tool = self.program.rpartition('/')[2]

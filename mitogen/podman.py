@@ -9,7 +9,7 @@ from mitogen.boot.dialogue import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional
+    from typing import Any, List, Optional, Sequence
 
 
 class Method(mitogen.docker.Method):
@@ -21,13 +21,17 @@ class Method(mitogen.docker.Method):
     :param image: instead of it: image for the temporary container. What it would start by itself is not started.
     :param username: user inside; default: the one that the image names, usually root.
     :param podman_path: the program.
+    :param podman_args: more arguments for it: ``['--remote']``.
+    :param exec_args: more arguments for its command ``exec``, or ``run``: ``['--workdir', '/srv']``.
     """
 
     name = 'podman'
 
     def __init__(self, container: 'Optional[str]' = None, image: 'Optional[str]' = None,
-                 username: 'Optional[str]' = None, podman_path: str = 'podman', **common: 'Any') -> None:
-        mitogen.docker.Method.__init__(self, container, image, username, podman_path, **common)
+                 username: 'Optional[str]' = None, podman_path: str = 'podman',
+                 podman_args: 'Optional[Sequence[str]]' = None, exec_args: 'Optional[Sequence[str]]' = None,
+                 **common: 'Any') -> None:
+        mitogen.docker.Method.__init__(self, container, image, username, podman_path, podman_args, exec_args, **common)
 
     def own_refusals(self) -> 'List[Refusal]':
         return mitogen.docker.Method.own_refusals(self) + [

@@ -21,5 +21,6 @@ RING = {
         'modules/responder.py', 'modules/main_guard.py', '__main__.py', 'cli.py', 'testing.py', 'memory.py', 'aio.py',
         'executor.py', 'commands/call.py', 'commands/copy.py', 'commands/fakessh.py', 'commands/fleet.py',
         'commands/run.py', 'commands/tree.py', 'ansible/ansiballz.py', 'ansible/attach.py', 'ansible/broker.py',
-        'ansible/commands.py', 'ansible/connection.py', 'ansible/execute.py', 'ansible/tree.py', 'ansible/wire.py'], 2),
+        'ansible/becoming.py', 'ansible/commands.py', 'ansible/connection.py', 'ansible/execute.py', 'ansible/tree.py',
+        'ansible/wire.py'], 2),
 }

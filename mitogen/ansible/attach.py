@@ -5,6 +5,7 @@ Ring 2, imported by every worker: only small modules, and nothing else of this l
 """
 
 import fcntl
+import hashlib
 import os
 import socket
 import stat
@@ -21,7 +22,7 @@ START_TIMEOUT = 60.0
 
 #: What a new one runs. Neither the user's site-packages nor a variable of Python's may come between. It is nobody's
 #: child, as whoever starts it does not live to hear of its end.
-PROGRAM = ('import os, sys; os.fork() and os._exit(0); sys.path.insert(0, sys.argv[1]); '
+PROGRAM = ('import gc, os, sys; gc.disable(); os.fork() and os._exit(0); sys.path.insert(0, sys.argv[1]); '
            'from mitogen.ansible.broker import main; main(sys.argv[2:])')
 
 
@@ -59,6 +60,15 @@ def folder() -> str:
     return path
 
 
+def shared_path() -> str:
+    """Return the path of the socket of the broker process that outlives playbooks: one for all that would do the same.
+
+    That is, with the same code, interpreter, environment of ssh and home.
+    """
+    same = [__file__, sys.executable] + [os.environ.get(name, '') for name in ('SSH_AUTH_SOCK', 'HOME', 'PATH')]
+    return os.path.join(folder(), 'shared-' + hashlib.sha256(repr(same).encode()).hexdigest()[:16])
+
+
 def socket_path(pid: int) -> str:
     """Return the path of the socket that belongs to a playbook, by its process id.
 
@@ -88,39 +98,42 @@ def _connect(path: str) -> 'socket.socket | None':
     return sock
 
 
-def find(pid: int) -> 'socket.socket | None':
-    """Return a connection to the broker process of a playbook, or None if there is none."""
-    return _connect(socket_path(pid))
+def find(pid: int, persist: int = 0) -> 'socket.socket | None':
+    """Return a connection to the broker process of a playbook, or None if there is none; arguments as for the next."""
+    return _connect(shared_path() if persist else socket_path(pid))
 
 
-def find_or_start(pid: int) -> socket.socket:
+def find_or_start(pid: int, persist: int = 0) -> socket.socket:
     """Return a connection to the broker process of a playbook.
 
     :param pid: process id of the playbook: the broker process ends when that does.
+    :param persist: or so many seconds later; other playbooks use it too.
     :raises Error: it cannot be reached or started.
     """
-    path = socket_path(pid)
+    path = shared_path() if persist else socket_path(pid)
     sock = _connect(path)
-    if sock is not None:
-        return sock
-    # Ten workers begin at once. One starts it, the others wait.
-    with open(path + '.lock', 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        sock = _connect(path)
-        if sock is None:
-            _start(path, pid)
+    if sock is None:
+        # Ten workers begin at once. One starts it, the others wait.
+        with open(path + '.lock', 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             sock = _connect(path)
+            if sock is None:
+                _start(path, pid, persist)
+                sock = _connect(path)
     if sock is None:
         raise Error('the broker process has ended already')
+    if persist:
+        ask(sock, {'op': 'stay', 'pid': pid, 'seconds': persist})
     return sock
 
 
-def _start(path: str, pid: int) -> None:
+def _start(path: str, pid: int, persist: int) -> None:
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     # In a session of its own: Ctrl-C is for the playbook, and its end is ours. It keeps no stream of ours open, or
     # whoever reads the playbook's output would wait for it.
-    with subprocess.Popen([sys.executable, '-I', '-S', '-c', PROGRAM, home, path, str(pid)], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+    command = [sys.executable, '-I', '-S', '-c', PROGRAM, home, path, str(pid)] + (['--persist'] if persist else [])
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          start_new_session=True) as process:
         said = process.stdout.readline()        # type: ignore[union-attr]
         if said != b'ready\n':
             said += process.stdout.read()       # type: ignore[union-attr]

@@ -1,11 +1,12 @@
 """
-The broker process of a playbook: holds its connections, serves its workers, and ends with it.
+The broker process of a playbook: holds its connections, serves its workers, and ends with it, or some time later.
 
 Ring 2. Started by mitogen.ansible.attach. The main thread waits for the end of the playbook; another accepts workers,
 each of which has one more for as long as it lives.
 """
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import mitogen.core
@@ -29,14 +31,38 @@ LOOK = 0.5
 BACKLOG = 500
 
 
+class Stay:
+    """How long to stay, when playbooks have asked for it. Pure."""
+
+    def __init__(self) -> None:
+        self._playbooks: 'set[int]' = set()
+        self._seconds, self._idle_since = 0, 0.0
+
+    def ask(self, pid: int, seconds: int) -> None:
+        """A playbook is there, and wants so many seconds after it: what the last one has said, counts."""
+        self._playbooks = self._playbooks | {pid}
+        self._seconds = seconds
+
+    def is_over(self, now: float, is_alive: 'Callable[[int], bool]') -> bool:
+        """Whether all playbooks have ended, and it is so many seconds that this was seen."""
+        ended = {pid for pid in self._playbooks if not is_alive(pid)}
+        self._playbooks = self._playbooks - ended
+        if self._playbooks or ended:
+            self._idle_since = now
+        return not self._playbooks and now - self._idle_since >= self._seconds
+
+
 class Server:
     """Accepts workers, and serves each on a thread.
 
     :param path: of the socket. Nobody listens there, as whoever starts us holds the lock.
+    :param shared: others may be waiting for the lock when we end, so its file stays.
     """
 
-    def __init__(self, path: str, executor: Executor) -> None:
-        self._executor, self._path = executor, path
+    def __init__(self, path: str, executor: Executor, shared: bool = False) -> None:
+        self._executor, self._paths = executor, [path] if shared else [path, path + '.lock']
+        self._stay, self._lock = Stay(), threading.Lock()
+        self._workers = 0
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -45,9 +71,22 @@ class Server:
         threading.Thread(target=self._accept, name='mitogen.ansible.accept', daemon=True).start()
 
     def close(self) -> None:
-        for path in self._path, self._path + '.lock':
+        """Be found no more. Once only: what has that path later belongs to another."""
+        paths, self._paths = self._paths, []
+        for path in paths:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+    def wait_for_playbooks(self) -> None:
+        """Return when the playbooks that have asked for it are over, and the time after them as well."""
+        begin = time.monotonic()
+        while not self._stay.is_over(time.monotonic() - begin, is_alive):
+            time.sleep(LOOK)
+
+    def wait_for_workers(self) -> None:
+        """Return when nobody is served any more."""
+        while self._workers:
+            time.sleep(LOOK)
 
     def _accept(self) -> None:
         while True:
@@ -62,12 +101,21 @@ class Server:
             else:
                 sock.close()
 
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._workers += change
+
     def _serve(self, sock: socket.socket) -> None:
+        self._count(1)
         with sock, contextlib.suppress(wire.Closed, Abandoned):
             while True:
                 wire.send(sock, self._answer(wire.receive(sock), sock))
+        self._count(-1)
 
     def _answer(self, request: 'dict[str, Any]', sock: socket.socket) -> Any:
+        if request['op'] == 'stay':
+            self._stay.ask(request['pid'], request['seconds'])
+            return 'done', None
         try:
             return 'done', self._executor.serve(request, lambda: is_open(sock))
         except Abandoned:
@@ -89,6 +137,15 @@ def is_open(sock: socket.socket) -> bool:
         return False
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def wait_for_end(pid: int) -> None:
     """Return when a process has ended."""
     try:
@@ -100,28 +157,30 @@ def wait_for_end(pid: int) -> None:
     if fd >= 0:
         select.select([fd], [], [])
         return
-    while True:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
+    while is_alive(pid):
         time.sleep(LOOK)
 
 
 def main(args: 'list[str]') -> None:
     """Live until the playbook has ended.
 
-    :param args: path of the socket, process id of the playbook.
+    :param args: path of the socket, process id of the playbook; ``--persist``: playbooks tell how long after their end.
     """
-    path, pid = args[0], int(args[1])
+    path, pid, persist = args[0], int(args[1]), args[2:] == ['--persist']
+    gc.freeze()         # whoever has started us has switched the collector off, as imports make no garbage
+    gc.enable()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with mitogen.master.Router() as router:
-        server = Server(path, Executor(Tree(router)))
+        server = Server(path, Executor(Tree(router)), shared=persist)
         try:
             os.write(1, b'ready\n')
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.close(null)
             wait_for_end(pid)
+            if persist:
+                server.wait_for_playbooks()
+                server.close()
+                server.wait_for_workers()       # who has come at the last moment
         finally:
             server.close()

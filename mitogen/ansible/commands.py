@@ -37,6 +37,10 @@ class Interpreter(NamedTuple):
     early: 'tuple[tuple[str, str], ...]'
     late: 'dict[str, str]'
 
+    def only_word(self) -> 'str | None':
+        """The interpreter, if that is all."""
+        return self.words[0] if len(self.words) == 1 else None
+
     def command(self) -> 'list[str]':
         """What starts such an interpreter, without a shell."""
         if not self.early:

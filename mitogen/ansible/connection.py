@@ -5,6 +5,7 @@ Ring 2. Needs ansible-core, and of this library only what is small: it is import
 """
 
 import contextlib
+import gc
 import os
 import threading
 from typing import Any
@@ -15,10 +16,13 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
-from mitogen.ansible import attach, wrapping
+from mitogen.ansible import attach, becoming, wrapping
 from mitogen.ansible.wire import plain
 
 display = Display()
+
+#: Seconds that Python may take to come up, beyond those for the connection.
+PYTHON_TIMEOUT = 30
 
 #: Interpreters to begin with, where none is configured: the first that is there.
 PYTHONS = 'python3', '/usr/bin/python3', '/usr/libexec/platform-python', '/usr/local/bin/python3', 'python'
@@ -28,16 +32,18 @@ FIND_PYTHON = ['/bin/sh', '-c', 'for p in %s; do command -v "$p" >/dev/null 2>&1
                'echo "python3: command not found" >&2; exit 127' % ' '.join(PYTHONS), 'sh']
 
 
-def remember_commands(plugin: Any) -> None:
-    """Have a become plugin, this object of it alone, remember what it was asked to wrap, and into what."""
-    build = plugin.build_become_command
+#: New objects after which a worker looks for garbage.
+GARBAGE = 50000
 
-    def build_become_command(command: str, shell: Any) -> Any:
-        wrapped = build(command, shell)
-        plugin.mitogen_wrapped = command, wrapped, shell
-        return wrapped
-    plugin.build_become_command = build_become_command
-    plugin.mitogen_build, plugin.mitogen_wrapped = build, None
+
+def spare_the_collector() -> None:
+    """Have the garbage collector of a worker leave alone what it has from the main process.
+
+    Ansible reads a module and the fifty files that belong to it into syntax trees. That makes the collector look
+    through all of the playbook again and again, a seventh of what a worker does, and the kernel copy what is touched.
+    """
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
 
 
 class Connection(ConnectionBase):      # type: ignore[misc]
@@ -52,6 +58,8 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         self.cwd: 'str | None' = None
         # Built in the main process, for reset(), there is no such argument, and that is the playbook itself.
         self._playbook_pid = int(kwargs.get('ansible_playbook_pid') or os.getpid())
+        if self._playbook_pid != os.getpid():
+            spare_the_collector()
         self._sock: Any = None
         self._login: Any = None
         self._variables: Any = {}
@@ -78,10 +86,13 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def _prepare(self) -> None:
         try:
-            self._sock = attach.find_or_start(self._playbook_pid)
+            self._sock = attach.find_or_start(self._playbook_pid, self._persist())
             attach.ask(self._sock, {'op': 'prepare', 'login': self._login})
         except (attach.Error, attach.Failed) as exc:
             self._failure = exc
+
+    def _persist(self) -> int:
+        return int(self.get_option('mitogen_persist') or 0)
 
     # how to get there
 
@@ -124,11 +135,13 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         if via:
             if via in behind:
                 raise AnsibleError('mitogen_via goes round in a circle: %s' % ', '.join(behind + (via,)))
-            login['via'] = self._other(via)._whole_login(behind + (via,))
+            other, variables = self._other(via)
+            login['via'] = other._whole_login(behind + (via,))
+            login['become'] = becoming.of_host(variables)
         return login
 
-    def _other(self, via: str) -> 'Connection':
-        """Return the connection to another host; it is asked only how to log in there.
+    def _other(self, via: str) -> 'tuple[Connection, dict[str, Any]]':
+        """Return the connection to another host, which is asked only how to log in there, and the host's variables.
 
         :param via: its name in the inventory, or else any name; a user may stand before it.
         """
@@ -144,7 +157,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         known = C.config.get_plugin_vars('connection', other._load_name)
         other.set_options(var_options={key: variables[key] for key in known if key in variables})
         other._variables = self._variables
-        return other
+        return other, variables
 
     def _host_name(self) -> str:
         return str(self._play_context.remote_addr or '')
@@ -152,7 +165,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
     def set_become_plugin(self, plugin: Any) -> None:
         super().set_become_plugin(plugin)
         if plugin is not None and not hasattr(plugin, 'mitogen_wrapped'):
-            remember_commands(plugin)
+            becoming.remember_commands(plugin)
 
     def _connect(self) -> 'Connection':
         self._connect_early()
@@ -219,15 +232,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         if not remembered or wrapping.without_trailer(text) != remembered[1] or remembered[0] == remembered[1]:
             return None, text
         plugin = self.become
-        wrapped = plugin.mitogen_build(wrapping.MARKER, remembered[2])
-        if not wrapping.levels(wrapped):
-            raise AnsibleError('the become plugin %s does not quote what it wraps in a known way' % plugin.name)
-        prompt = plugin.prompt if isinstance(plugin.prompt, str) else None
-        return plain({'plugin': plugin.name, 'username': plugin.get_option('become_user') or '',
-                      'shell': shell or '/bin/sh',
-                      'wrapped': wrapped, 'password': plugin.get_option('become_pass'), 'prompt': prompt or None,
-                      'fail': list(plugin.fail), 'missing': list(plugin.missing),
-                      'id': getattr(plugin, '_id', '')}), remembered[0]
+        return becoming.options(plugin, plugin.mitogen_build, remembered[2], shell), remembered[0]
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file to the target, as the user of the login."""
@@ -262,7 +267,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def reset(self) -> None:
         """Close the connection to the host; the next task makes a new one."""
-        sock = attach.find(self._playbook_pid)
+        sock = attach.find(self._playbook_pid, self._persist())
         if sock is not None:
             with sock, contextlib.suppress(attach.Error, attach.Failed):
                 attach.ask(sock, {'op': 'reset', 'login': plain(self._whole_login())})
@@ -294,4 +299,22 @@ class Container(Connection):
         """How to get there."""
         options = {parameter: self.get_option(name) for name, parameter in self.names.items()}
         options = {parameter: value for parameter, value in options.items() if value not in (None, '')}
-        return {'method': self.method, 'options': dict(options, python_path=self.python_words())}
+        options.update(self.more(), python_path=self.python_words())
+        return {'method': self.method, 'options': options}
+
+    def more(self) -> 'dict[str, Any]':
+        """Return parameters of the method that are made up of several options."""
+        return {}
+
+
+def of_server(plugin: Connection, name: str) -> 'dict[str, Any]':
+    """Where a container of LXD or Incus is.
+
+    :param name: of the parameter for more arguments.
+    """
+    found: 'dict[str, Any]' = {}
+    if plugin.get_option('remote') not in (None, '', 'local'):
+        found['container'] = '%s:%s' % (plugin.get_option('remote'), plugin.get_option('remote_addr'))
+    if plugin.get_option('project'):
+        found[name] = ['--project', plugin.get_option('project')]
+    return found

@@ -11,6 +11,7 @@ worker turns into an error of Ansible:
 """
 
 import itertools
+import json
 import os
 import shlex
 import threading
@@ -63,6 +64,16 @@ def failure_of(exc: Exception) -> Failure:
     return Failure('bug', '%s: %s' % (type(exc).__name__, exc))
 
 
+def user_in_question(module: Module) -> 'str | None':
+    """Return the name of the account that a module is about to remove or to change; None: it is no such module."""
+    if module.fqn.rpartition('.')[2] != 'user':
+        return None
+    args = json.loads(module.params).get('ANSIBLE_MODULE_ARGS')
+    if isinstance(args, dict) and (args.get('state') == 'absent' or args.get('uid') or args.get('home')):
+        return str(args.get('name') or args.get('user') or '') or None
+    return None
+
+
 class Executor:
     """Serves workers.
 
@@ -112,7 +123,7 @@ class Executor:
             account, text = self._tree.account(login, None), whole
         meaning = wrapping.without_trailer(text)
         if data:
-            native = self._module(account, number, meaning, data, cwd)
+            native = self._module(login, account, number, meaning, data, cwd)
             if native is not None:
                 return self._wait(native[0], native[1], number, is_there)
         argv = (shlex.split(shell) or ['']) + ['-c', text]
@@ -123,17 +134,20 @@ class Executor:
             receiver = account.context.call_async(target.shell, number, argv, data, cwd)
         return self._wait(receiver, account.context, number, is_there)
 
-    def _module(self, account: Account, number: str, text: str, data: bytes, cwd: 'str | None') -> Any:
+    def _module(self, login: Any, account: Account, number: str, text: str, data: bytes, cwd: 'str | None') -> Any:
         """Start a module natively; None: it is none, or cannot be."""
         interpreter = commands.interpreter(text)
         module = interpreter and self._recognised(data)
         if not interpreter or not module:
             return None
+        name = user_in_question(module)
+        if name and name != account.user:
+            self._tree.leave_user(login, name)
         chosen = account.runner(interpreter, module)
         if chosen is None:
             return None
         try:
-            return chosen.begin(number, module, self._library.files, interpreter.late, cwd), chosen.context
+            return chosen.begin(number, module, self._library.files, interpreter, cwd), chosen.context
         except mitogen.core.CallError as exc:
             # A Python that is too old for these modules, for example. Whatever it is, the ordinary way will tell.
             mitogen.core.log(mitogen.core.INFO, 'a module is run the ordinary way: %s', exc)

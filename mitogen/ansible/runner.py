@@ -149,7 +149,8 @@ def run(number: str, module: 'Dict[str, Any]') -> 'Later':
     """Run a module in a child.
 
     :param number: by which target.cancel() finds it.
-    :param module: fields of mitogen.ansible.ansiballz.Module; `env`: variables; `cwd`: folder, or None.
+    :param module: fields of mitogen.ansible.ansiballz.Module; `env`: variables; `cwd`: folder, or None;
+        `python`: what the interpreter was asked for as, or None.
     :returns: what makes (exit status, output, errors) the result of the call.
     """
     for path, digest in module['members'].items():
@@ -200,6 +201,9 @@ def _put_right(module: 'Dict[str, Any]', out: int, err: int) -> None:
     _open_streams()
     if 'random' in sys.modules:
         sys.modules['random'].seed()        # Python 3.6 does not do it by itself
+    if module['python']:
+        # The same program has several names, and a module may want to know by which it was asked for.
+        sys.executable = shutil.which(module['python']) or sys.executable
     sys.argv[:] = ['']
     sys.path[:] = [entry for entry in sys.path if entry not in ('', '.')]
     os.environ.update(module['env'])

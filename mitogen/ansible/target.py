@@ -5,6 +5,7 @@ Functions here are called by the broker process and run on the main thread. Noth
 that waits for its end, so that another task of the same host need not.
 """
 
+import atexit
 import os
 import pwd
 import select
@@ -13,7 +14,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 
 import mitogen.core
 from mitogen.core import Later
@@ -29,6 +32,9 @@ LOOK = 200
 #: Seconds that a process has to end when it is asked to.
 KILL_GRACE = 2.0
 
+#: Seconds to wait for the end of an interpreter that was told to end.
+END_TIMEOUT = 5.0
+
 #: Bytes that are read at a time.
 CHUNK = 65536
 
@@ -39,7 +45,11 @@ _watching = []  # type: List[bool]
 
 def describe() -> 'Dict[str, Any]':
     """What the broker process wants to know of an interpreter."""
-    return {'executable': sys.executable, 'version': list(sys.version_info[:3])}
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())        # containers have users that are in no list
+    return {'executable': sys.executable, 'user': user, 'pid': os.getpid()}
 
 
 def is_this(word: str) -> bool:
@@ -53,6 +63,20 @@ def is_this(word: str) -> bool:
     places = [os.path.dirname(os.path.dirname(os.path.abspath(p))) for p in (path, sys.executable)]
     return (os.path.realpath(path) == os.path.realpath(sys.executable)
             and not any(os.path.exists(os.path.join(place, 'pyvenv.cfg')) for place in places))
+
+
+def keep_key(text: str) -> str:
+    """Return a path under which ssh finds a private key, for as long as this process lives."""
+    data = (text.rstrip() + '\n').encode()
+    if hasattr(os, 'memfd_create'):         # Linux, Python 3.8: then it is on no disk
+        fd = os.memfd_create('key')         # not inherited, and read by way of this process
+        os.fchmod(fd, 0o600)                # else ssh will not have it
+        path = '/proc/%d/fd/%d' % (os.getpid(), fd)
+    else:
+        fd, path = tempfile.mkstemp(prefix='mitogen-key-')
+        atexit.register(os.unlink, path)
+    os.write(fd, data)
+    return path
 
 
 # ---- processes
@@ -71,6 +95,19 @@ def end_jobs() -> None:
     with _jobs_lock:
         for pid in _jobs.values():
             _kill(pid, signal.SIGTERM)
+
+
+def wait_for_end(pid: int) -> None:
+    """Return when a process has ended, or END_TIMEOUT is over."""
+    end = time.monotonic() + END_TIMEOUT
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        except PermissionError:
+            pass                # it is another user's, and there
+        time.sleep(0.02)
 
 
 def cancel(number: str) -> None:

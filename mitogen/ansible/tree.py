@@ -13,7 +13,7 @@ from typing import Any
 import mitogen.core
 import mitogen.master
 import mitogen.method
-from mitogen.ansible import runner, target
+from mitogen.ansible import runner, target, wrapping
 from mitogen.ansible.ansiballz import Module
 from mitogen.ansible.commands import Interpreter
 
@@ -45,7 +45,7 @@ class Runner:
         """Whether what it has imported is what the module would import."""
         return all(module.members.get(path) == digest for path, digest in (self.loaded or {}).items())
 
-    def begin(self, number: str, module: Module, files: 'dict[str, bytes]', env: 'dict[str, str]',
+    def begin(self, number: str, module: Module, files: 'dict[str, bytes]', interpreter: Interpreter,
               cwd: 'str | None') -> Any:
         """Start a module; return the Receiver of its result.
 
@@ -58,7 +58,8 @@ class Runner:
                 self._sent |= set(missing)
             if self.loaded is None:
                 self.loaded = self.context.call(runner.warm, module.members)
-            return self.context.call_async(runner.run, number, dict(module._asdict(), env=env, cwd=cwd))
+            return self.context.call_async(runner.run, number, dict(
+                module._asdict(), env=interpreter.late, cwd=cwd, python=interpreter.only_word()))
 
 
 class Account:
@@ -66,6 +67,7 @@ class Account:
 
     :ivar context: the interpreter that runs as that user.
     :ivar lost: it is gone; prepared: runner.prepare() was called there.
+    :ivar executable, user, pid: of that interpreter.
     """
 
     def __init__(self, context: Any, words: 'list[str]') -> None:
@@ -74,7 +76,8 @@ class Account:
         self._places: 'dict[tuple[str, ...], Place]' = {}
         self._lock = threading.Lock()
         mitogen.core.listen(context, 'disconnect', self._on_disconnect)
-        self.executable: str = context.call(target.describe)['executable']
+        found = context.call(target.describe)
+        self.executable, self.user, self.pid = found['executable'], found['user'], found['pid']
 
     def _on_disconnect(self) -> None:
         self.lost = True
@@ -122,8 +125,9 @@ class Tree:
     def account(self, login: 'dict[str, Any]', become: 'dict[str, Any] | None') -> Account:
         """Return the account that a login leads to, and another user from there.
 
-        :param login: `method`; `options` for it; `via`: a login through which it goes;
-            `fallback`: another `python_path`, if there is no Python by the first; `retries`: how often to try again.
+        :param login: `method`; `options` for it; `via`: a login through which it goes; `become`: as whom from there;
+            `private_key`: text of a key, for `options`; `fallback`: another `python_path`, if there is no Python by the
+            first; `retries`: how often to try again.
         :param become: options of mitogen.ansible.become.
         :raises mitogen.core.StreamError: it cannot be reached.
         """
@@ -148,7 +152,11 @@ class Tree:
     def _log_in(self, login: 'dict[str, Any]') -> Account:
         options = dict(login['options'])
         if login.get('via'):
-            options['via'] = self._once((login['via'],), lambda: self._log_in(login['via'])).context
+            options['via'] = self.account(login['via'], login.get('become')).context
+        if login.get('private_key'):
+            keep = options['via'].call if options.get('via') else lambda function, *args: function(*args)
+            path = keep(target.keep_key, login['private_key'])
+            options['arguments'] = [word.replace(wrapping.KEY, path) for word in options['arguments']]
         fallback, attempts_left = login.get('fallback'), login.get('retries', 0)
         while True:
             try:
@@ -176,6 +184,17 @@ class Tree:
             if account is not None and not account.lost:
                 self._mark_lost(account.context)
                 self.router.disconnect(account.context)
+
+    def leave_user(self, login: 'dict[str, Any]', name: str) -> None:
+        """End the interpreters that have become a user: programs that change accounts refuse those that are in use."""
+        first = self.account(login, None)
+        with self._lock:
+            accounts = [place.thing for place in self._places.values() if place.thing is not None]
+        for account in accounts:
+            if account.user == name and not account.lost and account.context.via == first.context:
+                self._mark_lost(account.context)
+                account.context.shutdown()
+                first.context.call(target.wait_for_end, account.pid)
 
     def _mark_lost(self, context: Any) -> None:
         """Use nothing any more that goes through a context. News of its end come later, and tasks may be faster."""

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 MARKER = "mitogen'command"
 
+#: Stands for the path of a private key, until it is known.
+KEY = 'mitogen-private-key'
+
 #: How often a plugin may quote: su does it twice.
 MAX_LEVELS = 5
 

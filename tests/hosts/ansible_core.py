@@ -21,6 +21,10 @@ VERSIONS = {
     '2.16': ('ansible-core~=2.16.0', (3, 10), (3, 12)),
     'newest': ('ansible-core<2.22', (3, 12), (3, 14)),
 }
+if 'SOAK' in os.environ:        # a minute each, and as long again to install it
+    VERSIONS.update({
+        '2.17': ('ansible-core~=2.17.0', (3, 10), (3, 12)), '2.18': ('ansible-core~=2.18.0', (3, 11), (3, 13)),
+        '2.19': ('ansible-core~=2.19.0', (3, 11), (3, 13)), '2.20': ('ansible-core~=2.20.0', (3, 12), (3, 14))})
 
 INSTALL_TIMEOUT = 100
 
@@ -68,6 +72,13 @@ class Ansible:
         path.write_text(json.dumps({'all': {'hosts': {name: {**common, **own} for name, own in hosts.items()}}}))
         return path
 
+    def options(self, plugin):
+        """Options of a connection plugin, as its documentation tells: {name: facts}."""
+        done = lab.run([self._programs / 'ansible-doc', '-t', 'connection', '--json', plugin],
+                       env={**os.environ, 'PYTHONPATH': str(support.checkout()), 'LC_ALL': 'C.UTF-8',
+                            'ANSIBLE_HOME': str(self._folder / 'home'), 'ANSIBLE_DEPRECATION_WARNINGS': 'false'})
+        return json.loads(done.stdout[done.stdout.index('{'):])[plugin]['doc']['options']
+
     def start(self, connection, playbook, inventory, *arguments, **environ):
         """Start a playbook (text, or the name of a file beside this one); returns the process."""
         if '\n' in playbook:
@@ -81,6 +92,7 @@ class Ansible:
         env.update(PYTHONPATH=str(support.checkout()), ANSIBLE_CALLBACK_PLUGINS=str(FOLDER / 'callback'),
                    ANSIBLE_CALLBACKS_ENABLED='record', RECORD=str(self.record), ANSIBLE_NOCOLOR='1',
                    ANSIBLE_PIPELINING='true', ANSIBLE_LIBRARY=str(FOLDER / 'library'),
+                   ANSIBLE_BECOME_PLUGINS=str(FOLDER / 'become'),
                    ANSIBLE_SSH_CONTROL_PATH_DIR=str(self._folder / 'cp'), ANSIBLE_HOME=str(self._folder / 'home'),
                    ANSIBLE_LOCALHOST_WARNING='false', ANSIBLE_DEPRECATION_WARNINGS='false', LC_ALL='C.UTF-8')
         env.update(environ)
@@ -107,7 +119,8 @@ class Ansible:
         """Pids of the broker processes of playbooks that were started here, as far as they run now."""
         lines = {pid: _command_line(pid) for pid in support.processes()}
         return {pid for pid, line in lines.items()
-                if b'mitogen.ansible.broker' in line and int(line.split(b'\0')[-2]) in self._playbooks}
+                if b'mitogen.ansible.broker' in line and b'--persist' not in line
+                and int(line.split(b'\0')[-2]) in self._playbooks}
 
 
 def _command_line(pid):

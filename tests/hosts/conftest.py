@@ -7,6 +7,7 @@ import pytest
 import support
 from hosts import (
     accounts as accounts_module,
+    ansible_core,
     bad_servers,
     disks,
     engines,
@@ -168,3 +169,33 @@ def buildah(lab_folder, podman):
 def way(request):
     """Every way into a container, one after the other: see hosts/ways.py."""
     return ways.Way(request.param, request.getfixturevalue(ways.WAYS[request.param][0]))
+
+
+# ---- Ansible
+
+@pytest.fixture(scope='session', params=ansible_core.VERSIONS)
+def programs(request, machine):
+    """Folder of the programs of an ansible-core."""
+    return ansible_core.environment(request.param)
+
+
+@pytest.fixture
+def ansible(programs, tmp_path, sshd):
+    found = ansible_core.Ansible(programs, tmp_path, sshd)
+    yield found
+    support.wait_for(lambda: not found.brokers(), what='end of the broker processes')
+
+
+@pytest.fixture
+def target(ansible, python):
+    """An inventory with two hosts, of which the second is there to delegate to."""
+    return ansible.inventory({'target': {'ansible_user': 'mtgnopw'}, 'other': {'ansible_user': 'mtgkey'}},
+                             ansible_python_interpreter=python)
+
+
+@pytest.fixture
+def newest_ansible(machine, tmp_path, sshd):
+    """As `ansible`, of the newest version only: for tests where that makes no difference."""
+    found = ansible_core.Ansible(ansible_core.environment('newest'), tmp_path, sshd)
+    yield found
+    support.wait_for(lambda: not found.brokers(), what='end of the broker processes')

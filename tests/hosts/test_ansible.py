@@ -10,7 +10,6 @@ import uuid
 import pytest
 
 import support
-from hosts import ansible_core
 
 SSH, STOCK = 'mitogen.ansible.ssh', 'ansible.builtin.ssh'
 
@@ -22,26 +21,6 @@ FLEETING = {'delta', 'start', 'end', 'atime', 'mtime', 'ctime', 'inode', 'ansibl
 
 # See "What differs" in docs/ansible.rst.
 DOCUMENTED = {('is killed', 'module_stderr')}
-
-
-@pytest.fixture(scope='session', params=ansible_core.VERSIONS)
-def programs(request, machine):
-    """Folder of the programs of an ansible-core."""
-    return ansible_core.environment(request.param)
-
-
-@pytest.fixture
-def ansible(programs, tmp_path, sshd):
-    found = ansible_core.Ansible(programs, tmp_path, sshd)
-    yield found
-    support.wait_for(lambda: not found.brokers(), what='end of the broker processes')
-
-
-@pytest.fixture
-def target(ansible, python):
-    """An inventory with two hosts, of which the second is there to delegate to."""
-    return ansible.inventory({'target': {'ansible_user': 'mtgnopw'}, 'other': {'ansible_user': 'mtgkey'}},
-                             ansible_python_interpreter=python)
 
 
 def comparable(value):

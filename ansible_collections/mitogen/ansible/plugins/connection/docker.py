@@ -17,6 +17,7 @@ options:
     vars:
       - name: inventory_hostname
       - name: ansible_host
+      - name: ansible_docker_host
   remote_user:
     description: User inside; by default that of the container.
     type: string
@@ -31,8 +32,38 @@ options:
     type: string
     vars:
       - name: ansible_docker_path
+  docker_extra_args:
+    description: More arguments for the program.
+    default: ''
+    type: string
+    vars:
+      - name: ansible_docker_extra_args
+  container_timeout:
+    description: Seconds to wait for the program.
+    default: 10
+    type: integer
+    vars:
+      - name: ansible_docker_timeout
+  extra_env:
+    description: Variables to set inside.
+    type: dict
+    vars:
+      - name: ansible_docker_extra_env
+  working_dir:
+    description: Folder to begin in.
+    type: string
+    vars:
+      - name: ansible_docker_working_dir
+  privileged:
+    description: Whether to have all capabilities inside.
+    default: false
+    type: boolean
+    vars:
+      - name: ansible_docker_privileged
   mitogen_via:
-    description: Host of the inventory, or C(user@host), through which to go.
+    description:
+      - Host of the inventory, or C(user@host), through which to go.
+      - The way goes on as another user if C(ansible_become) is among that host's variables.
     type: string
     vars:
       - name: mitogen_via
@@ -49,12 +80,22 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description:
+      - Seconds for which connections outlive the playbook, for the next one to use.
+      - Until then, whoever can run programs as you can use them, and what you have become there, without a password.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string
     vars:
       - name: ansible_python_interpreter
 '''
+
+import shlex  # noqa: E402
 
 from mitogen.ansible import connection  # noqa: E402
 
@@ -64,3 +105,13 @@ class Connection(connection.Container):         # type: ignore[misc]
 
     method = 'docker'
     names = {'remote_addr': 'container', 'remote_user': 'username', 'docker_path': 'docker_path'}
+
+    def more(self):                             # type: ignore[no-untyped-def]
+        """More arguments for the program and its command."""
+        words = ['--privileged'] if self.get_option('privileged') else []
+        if self.get_option('working_dir'):
+            words += ['--workdir', self.get_option('working_dir')]
+        for pair in (self.get_option('extra_env') or {}).items():
+            words += ['--env', '%s=%s' % pair]
+        return {'docker_args': shlex.split(self.get_option('docker_extra_args') or ''), 'exec_args': words,
+                'connect_timeout': self.get_option('container_timeout') + connection.PYTHON_TIMEOUT}

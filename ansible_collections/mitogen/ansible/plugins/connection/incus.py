@@ -17,14 +17,28 @@ options:
     vars:
       - name: inventory_hostname
       - name: ansible_host
+      - name: ansible_incus_host
   incus_path:
     description: The program.
     default: incus
     type: string
     vars:
       - name: ansible_incus_path
+  remote:
+    description: Name of the server that has it.
+    default: local
+    type: string
+    vars:
+      - name: ansible_incus_remote
+  project:
+    description: Name of the project that it belongs to.
+    type: string
+    vars:
+      - name: ansible_incus_project
   mitogen_via:
-    description: Host of the inventory, or C(user@host), through which to go.
+    description:
+      - Host of the inventory, or C(user@host), through which to go.
+      - The way goes on as another user if C(ansible_become) is among that host's variables.
     type: string
     vars:
       - name: mitogen_via
@@ -41,6 +55,14 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description:
+      - Seconds for which connections outlive the playbook, for the next one to use.
+      - Until then, whoever can run programs as you can use them, and what you have become there, without a password.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string
@@ -56,3 +78,7 @@ class Connection(connection.Container):         # type: ignore[misc]
 
     method = 'incus'
     names = {'remote_addr': 'container', 'incus_path': 'incus_path'}
+
+    def more(self):                             # type: ignore[no-untyped-def]
+        """Where the container is."""
+        return connection.of_server(self, 'incus_args')

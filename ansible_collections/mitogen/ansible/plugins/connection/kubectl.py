@@ -17,14 +17,104 @@ options:
     vars:
       - name: inventory_hostname
       - name: ansible_host
+      - name: ansible_kubectl_pod
   kubectl_path:
     description: The program.
     default: kubectl
     type: string
     vars:
       - name: ansible_kubectl_path
+  kubectl_container:
+    description: Which container of the pod, if it has several.
+    type: string
+    env:
+      - name: K8S_AUTH_CONTAINER
+    vars:
+      - name: ansible_kubectl_container
+  kubectl_namespace:
+    description: Namespace of the pod.
+    type: string
+    env:
+      - name: K8S_AUTH_NAMESPACE
+    vars:
+      - name: ansible_kubectl_namespace
+  kubectl_extra_args:
+    description: More arguments for the program.
+    default: ''
+    type: string
+    env:
+      - name: K8S_AUTH_EXTRA_ARGS
+    vars:
+      - name: ansible_kubectl_extra_args
+  kubectl_kubeconfig:
+    description: Path of the configuration.
+    type: string
+    env:
+      - name: K8S_AUTH_KUBECONFIG
+    vars:
+      - name: ansible_kubectl_kubeconfig
+      - name: ansible_kubectl_config
+  kubectl_context:
+    description: Which context of the configuration.
+    type: string
+    env:
+      - name: K8S_AUTH_CONTEXT
+    vars:
+      - name: ansible_kubectl_context
+  kubectl_host:
+    description: Address of the cluster.
+    type: string
+    env:
+      - name: K8S_AUTH_HOST
+      - name: K8S_AUTH_SERVER
+    vars:
+      - name: ansible_kubectl_host
+      - name: ansible_kubectl_server
+  kubectl_username:
+    description: Name to log in with.
+    type: string
+    env:
+      - name: K8S_AUTH_USERNAME
+    vars:
+      - name: ansible_kubectl_username
+      - name: ansible_kubectl_user
+  client_cert:
+    description: Path of a certificate to log in with.
+    type: string
+    env:
+      - name: K8S_AUTH_CERT_FILE
+    vars:
+      - name: ansible_kubectl_cert_file
+      - name: ansible_kubectl_client_cert
+  client_key:
+    description: Path of the key of that certificate.
+    type: string
+    env:
+      - name: K8S_AUTH_KEY_FILE
+    vars:
+      - name: ansible_kubectl_key_file
+      - name: ansible_kubectl_client_key
+  ca_cert:
+    description: Path of the certificate that the cluster shows.
+    type: string
+    env:
+      - name: K8S_AUTH_SSL_CA_CERT
+    vars:
+      - name: ansible_kubectl_ssl_ca_cert
+      - name: ansible_kubectl_ca_cert
+  validate_certs:
+    description: Whether to check the certificate of the cluster.
+    default: true
+    type: boolean
+    env:
+      - name: K8S_AUTH_VERIFY_SSL
+    vars:
+      - name: ansible_kubectl_verify_ssl
+      - name: ansible_kubectl_validate_certs
   mitogen_via:
-    description: Host of the inventory, or C(user@host), through which to go.
+    description:
+      - Host of the inventory, or C(user@host), through which to go.
+      - The way goes on as another user if C(ansible_become) is among that host's variables.
     type: string
     vars:
       - name: mitogen_via
@@ -41,12 +131,22 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description:
+      - Seconds for which connections outlive the playbook, for the next one to use.
+      - Until then, whoever can run programs as you can use them, and what you have become there, without a password.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string
     vars:
       - name: ansible_python_interpreter
 '''
+
+import shlex  # noqa: E402
 
 from mitogen.ansible import connection  # noqa: E402
 
@@ -56,3 +156,18 @@ class Connection(connection.Container):         # type: ignore[misc]
 
     method = 'kubectl'
     names = {'remote_addr': 'pod', 'kubectl_path': 'kubectl_path'}
+
+    #: Option -> argument of the program.
+    arguments = {'kubectl_container': '--container', 'kubectl_namespace': '--namespace',
+                 'kubectl_kubeconfig': '--kubeconfig', 'kubectl_context': '--context', 'kubectl_host': '--server',
+                 'kubectl_username': '--username', 'client_cert': '--client-certificate', 'client_key': '--client-key',
+                 'ca_cert': '--certificate-authority'}
+
+    def more(self):                             # type: ignore[no-untyped-def]
+        """More arguments for the program."""
+        words = shlex.split(self.get_option('kubectl_extra_args') or '')
+        for name, argument in self.arguments.items():
+            if self.get_option(name):
+                words += [argument, self.get_option(name)]
+        words += [] if self.get_option('validate_certs') else ['--insecure-skip-tls-verify=true']
+        return {'kubectl_args': words}

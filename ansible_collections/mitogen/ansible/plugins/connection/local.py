@@ -11,7 +11,9 @@ author: The mitogen authors
 version_added: "1.0"
 options:
   mitogen_via:
-    description: Host of the inventory, or C(user@host), through which to go.
+    description:
+      - Host of the inventory, or C(user@host), through which to go.
+      - The way goes on as another user if C(ansible_become) is among that host's variables.
     type: string
     vars:
       - name: mitogen_via
@@ -28,6 +30,14 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description:
+      - Seconds for which connections outlive the playbook, for the next one to use.
+      - Until then, whoever can run programs as you can use them, and what you have become there, without a password.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string

@@ -17,6 +17,7 @@ options:
     vars:
       - name: inventory_hostname
       - name: ansible_host
+      - name: ansible_podman_host
   remote_user:
     description: User inside; by default that of the container.
     type: string
@@ -31,8 +32,19 @@ options:
     type: string
     vars:
       - name: ansible_podman_path
+      - name: ansible_podman_executable
+  podman_extra_args:
+    description: More arguments for the program.
+    default: ''
+    type: string
+    env:
+      - name: ANSIBLE_PODMAN_EXTRA_ARGS
+    vars:
+      - name: ansible_podman_extra_args
   mitogen_via:
-    description: Host of the inventory, or C(user@host), through which to go.
+    description:
+      - Host of the inventory, or C(user@host), through which to go.
+      - The way goes on as another user if C(ansible_become) is among that host's variables.
     type: string
     vars:
       - name: mitogen_via
@@ -49,12 +61,22 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description:
+      - Seconds for which connections outlive the playbook, for the next one to use.
+      - Until then, whoever can run programs as you can use them, and what you have become there, without a password.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string
     vars:
       - name: ansible_python_interpreter
 '''
+
+import shlex  # noqa: E402
 
 from mitogen.ansible import connection  # noqa: E402
 
@@ -64,3 +86,7 @@ class Connection(connection.Container):         # type: ignore[misc]
 
     method = 'podman'
     names = {'remote_addr': 'container', 'remote_user': 'username', 'podman_path': 'podman_path'}
+
+    def more(self):                             # type: ignore[no-untyped-def]
+        """More arguments for the program."""
+        return {'podman_args': shlex.split(self.get_option('podman_extra_args') or '')}

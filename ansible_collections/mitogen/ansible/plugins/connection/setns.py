@@ -31,8 +31,46 @@ options:
     choices: [docker, podman, lxc, lxd, incus, machinectl, pid]
     vars:
       - name: mitogen_kind
+  docker_path:
+    description: The program that is asked for the container.
+    default: docker
+    type: string
+    vars:
+      - name: ansible_docker_path
+  podman_path:
+    description: The program that is asked for the container.
+    default: podman
+    type: string
+    vars:
+      - name: ansible_podman_path
+  lxc_path:
+    description: The program that is asked for the container.
+    default: lxc
+    type: string
+    vars:
+      - name: ansible_lxc_path
+  lxc_info_path:
+    description: The program that is asked for the container.
+    default: lxc-info
+    type: string
+    vars:
+      - name: ansible_lxc_info_path
+  incus_path:
+    description: The program that is asked for the container.
+    default: incus
+    type: string
+    vars:
+      - name: ansible_incus_path
+  machinectl_path:
+    description: The program that is asked for the container.
+    default: machinectl
+    type: string
+    vars:
+      - name: ansible_machinectl_path
   mitogen_via:
-    description: Host of the inventory, or C(user@host), through which to go.
+    description:
+      - Host of the inventory, or C(user@host), through which to go.
+      - The way goes on as another user if C(ansible_become) is among that host's variables.
     type: string
     vars:
       - name: mitogen_via
@@ -49,6 +87,14 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description:
+      - Seconds for which connections outlive the playbook, for the next one to use.
+      - Until then, whoever can run programs as you can use them, and what you have become there, without a password.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string
@@ -63,4 +109,6 @@ class Connection(connection.Container):         # type: ignore[misc]
     """The namespaces of a container."""
 
     method = 'setns'
-    names = {'remote_addr': 'container', 'remote_user': 'username', 'kind': 'kind'}
+    names = {'remote_addr': 'container', 'remote_user': 'username', 'kind': 'kind',
+             **{name: name for name in ('docker_path', 'podman_path', 'lxc_path', 'lxc_info_path', 'incus_path',
+                                        'machinectl_path')}}

@@ -148,8 +148,42 @@ options:
       - name: ansible_ssh_timeout
     cli:
       - name: timeout
+  private_key:
+    description: Text of a private key.
+    type: string
+    env:
+      - name: ANSIBLE_PRIVATE_KEY
+    vars:
+      - name: ansible_private_key
+      - name: ansible_ssh_private_key
+  private_key_passphrase:
+    description: Passphrase of the private key; by default the password.
+    type: string
+    env:
+      - name: ANSIBLE_PRIVATE_KEY_PASSPHRASE
+    vars:
+      - name: ansible_private_key_passphrase
+      - name: ansible_ssh_private_key_passphrase
+  pkcs11_provider:
+    description: Path of a PKCS#11 library to log in with. The password is its PIN.
+    default: ''
+    type: string
+    env:
+      - name: ANSIBLE_PKCS11_PROVIDER
+    vars:
+      - name: ansible_ssh_pkcs11_provider
+  sshpass_prompt:
+    description: How the password is asked for, where that is unusual; behind it, any text and a colon.
+    default: ''
+    type: string
+    env:
+      - name: ANSIBLE_SSHPASS_PROMPT
+    vars:
+      - name: ansible_sshpass_prompt
   mitogen_via:
-    description: Host of the inventory, or C(user@host), through which to go.
+    description:
+      - Host of the inventory, or C(user@host), through which to go.
+      - The way goes on as another user if C(ansible_become) is among that host's variables.
     type: string
     vars:
       - name: mitogen_via
@@ -166,6 +200,14 @@ options:
     type: string
     vars:
       - name: mitogen_python
+  mitogen_persist:
+    description:
+      - Seconds for which connections outlive the playbook, for the next one to use.
+      - Until then, whoever can run programs as you can use them, and what you have become there, without a password.
+    default: 0
+    type: integer
+    vars:
+      - name: mitogen_persist
   module_python:
     description: Interpreter of the modules.
     type: string
@@ -175,10 +217,7 @@ options:
 
 import os  # noqa: E402
 
-from mitogen.ansible import connection  # noqa: E402
-
-#: Seconds that Python may take to come up there, beyond those for the connection.
-PYTHON_TIMEOUT = 30
+from mitogen.ansible import connection, wrapping  # noqa: E402
 
 
 class Connection(connection.Connection):        # type: ignore[misc]
@@ -191,8 +230,15 @@ class Connection(connection.Connection):        # type: ignore[misc]
         options = {'hostname': self.get_option('host') or self._play_context.remote_addr,
                    'username': self.get_option('remote_user'), 'ssh_path': self.get_option('ssh_executable'),
                    'password': self.get_option('password'), 'arguments': self._arguments(),
-                   'python_path': self.python_words(), 'connect_timeout': self.get_option('timeout') + PYTHON_TIMEOUT}
-        return {'method': 'ansible_ssh', 'options': options, 'retries': self.get_option('reconnection_retries')}
+                   'python_path': self.python_words(),
+                   'connect_timeout': self.get_option('timeout') + connection.PYTHON_TIMEOUT,
+                   'passphrase': self.get_option('private_key_passphrase'),
+                   'prompt': self.get_option('sshpass_prompt') or ('Enter PIN for' if self._pkcs11() else '')}
+        return {'method': 'ansible_ssh', 'options': options, 'retries': self.get_option('reconnection_retries'),
+                'private_key': self.get_option('private_key')}
+
+    def _pkcs11(self):                          # type: ignore[no-untyped-def]
+        return self.get_option('pkcs11_provider')
 
     def _arguments(self):                       # type: ignore[no-untyped-def]
         """Arguments of ssh, in the order of Ansible's own plugin: of contradicting ones, the first counts."""
@@ -202,9 +248,14 @@ class Connection(connection.Connection):        # type: ignore[misc]
             options.append('StrictHostKeyChecking=no')
         if self.get_option('port') is not None:
             options.append('Port=%s' % self.get_option('port'))
-        if self.get_option('private_key_file'):
+        if self.get_option('private_key'):
+            options += ['IdentityFile="%s"' % wrapping.KEY, 'IdentitiesOnly=yes']
+        elif self.get_option('private_key_file'):
             options.append('IdentityFile="%s"' % os.path.expanduser(self.get_option('private_key_file')))
-        if not self.get_option('password'):
+        if self._pkcs11():
+            options += ['KbdInteractiveAuthentication=no', 'PreferredAuthentications=publickey',
+                        'PasswordAuthentication=no', 'PKCS11Provider=%s' % self._pkcs11()]
+        elif not self.get_option('password'):
             options += ['KbdInteractiveAuthentication=no', 'PasswordAuthentication=no',
                         'PreferredAuthentications=gssapi-with-mic,gssapi-keyex,hostbased,publickey']
         if self.get_option('remote_user'):
