@@ -230,3 +230,9 @@ def checkout():
 def import_path():
     """PYTHONPATH for a program that a test starts, to find mitogen and the tests' own modules."""
     return os.pathsep.join([str(checkout()), str(checkout() / 'tests')])
+
+
+def methods():
+    """Connection method -> its module, of those that come with the library; plugins add theirs to the same table."""
+    import mitogen.method  # not above: tests of the fixtures themselves run without the library
+    return {name: module for name, module in mitogen.method.MODULES.items() if module == 'mitogen.' + name}

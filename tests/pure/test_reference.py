@@ -155,7 +155,7 @@ def test_nothing_else_looks_public(module):
 
 
 def test_each_method_is_there_with_all_that_it_takes():
-    for name, module in mitogen.method.MODULES.items():
+    for name, module in support.methods().items():
         assert module + '.Method' in DOCUMENTED
         kind = mitogen.method.load(name)
         said = ''.join(base.__doc__ or '' for base in kind.__mro__)
