@@ -58,13 +58,14 @@ class Process:
         if popen:
             popen.returncode = 0        # or Python would complain that we do not wait for it
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal, if it still runs and is ours to kill (one that sudo started is not)."""
-        if self.poll() is None:
-            try:
+    def kill(self, number: int = signal.SIGKILL) -> bool:
+        """Send a signal, if it still runs; return whether it was ours to kill (one that sudo started is not)."""
+        try:
+            if self.poll() is None:
                 os.kill(self.pid, number)
-            except OSError:
-                pass
+            return True
+        except OSError:
+            return False
 
 
 class Child:
