@@ -100,7 +100,8 @@ class _Terminal:
 
 def widen(fd: int, size: int = 512 << 10) -> None:
     """Have a pipe hold `size` bytes, if it is a pipe and the system lets us: between two busy processes each megabyte
-    then takes fewer turns. Of such pipes Linux gives an account 64 MiB (pipe(7): pipe-user-pages-soft)."""
+    then takes fewer turns. `Side.read` takes all of it at once. Of such pipes Linux gives an account 64 MiB (pipe(7):
+    pipe-user-pages-soft)."""
     try:
         fcntl.fcntl(fd, F_SETPIPE_SZ, size)
     except OSError:
