@@ -5,6 +5,7 @@ Ring 1. A leaf fetches this file when it is first asked for something in it, and
 become those defined here. Methods of Router run on any thread unless they say otherwise.
 """
 
+import itertools
 import threading
 
 import mitogen.boot.connection
@@ -22,7 +23,7 @@ from mitogen.untrusted import HARMLESS, LONG_PUT, PUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
+    from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
 
 #: Ids that a parent asks from the master at once. A tree that grows sideways asks once for each so many children.
 IDS_AT_ONCE = 16
@@ -35,6 +36,9 @@ MAX_REASON = 4000
 
 #: Ids in one answer. A child asks for a few at once; one that wants more is refused, so that none can use them all up.
 MAX_IDS = 1024
+
+#: No handle has this number, or a higher one: the header of a message has no room for it.
+END_OF_HANDLES = 1 << 32
 
 #: Seconds that a child waits for ids.
 ID_TIMEOUT = 60.0
@@ -153,6 +157,15 @@ def is_from_neighbour(msg: Message, stream: 'Any') -> bool:
     return stream is not None and msg.src_id == stream.remote_id
 
 
+def handles(first: int, taken: 'Any') -> 'Iterator[int]':
+    """Numbers for handles from `first` on, and again and again, without those in `taken` at the time. A message has 32
+    bits for one, and a program that does nothing but call has used them in a day. Any thread: nothing of this is in
+    Python, so none can find it at work."""
+    again = itertools.repeat(range(mitogen.core.FIRST_FREE_HANDLE, END_OF_HANDLES))
+    return itertools.filterfalse(taken.__contains__, itertools.chain(range(first, END_OF_HANDLES),
+                                                                     itertools.chain.from_iterable(again)))
+
+
 class Router(mitogen.connect.Connector, mitogen.core.Router):
     """A router that has children: it starts them, and carries messages between them and to those above."""
 
@@ -167,6 +180,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self.routes.parent_link = self.parent_stream
         self.relay = self._make_relay()
         self._prepare_connector()
+        self._handles = handles(next(self._handles), self._handlers)      # type: ignore[assignment]
         self._ids: 'List[int]' = []
         self._ids_lock = threading.Lock()
         self._forgeries: 'Dict[Any, int]' = {}
