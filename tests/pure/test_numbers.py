@@ -1,4 +1,4 @@
-"""What a process that runs for months counts and schedules: it does not run out, and nothing is kept of what is over."""
+"""What a process that runs for months counts and schedules: it does not run out, and keeps nothing of what is over."""
 
 import itertools
 
