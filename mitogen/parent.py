@@ -5,7 +5,6 @@ Ring 1. A leaf fetches this file when it is first asked for something in it, and
 become those defined here. Methods of Router run on any thread unless they say otherwise.
 """
 
-import itertools
 import threading
 
 import mitogen.boot.connection
@@ -15,6 +14,7 @@ import mitogen.broker
 import mitogen.connect
 import mitogen.core
 import mitogen.modules.relay
+import mitogen.pressure
 import mitogen.routes
 import mitogen.untrusted
 from mitogen.call import CallChain
@@ -23,7 +23,7 @@ from mitogen.untrusted import HARMLESS, LONG_PUT, PUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
+    from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
 #: Ids that a parent asks from the master at once. A tree that grows sideways asks once for each so many children.
 IDS_AT_ONCE = 16
@@ -36,9 +36,6 @@ MAX_REASON = 4000
 
 #: Ids in one answer. A child asks for a few at once; one that wants more is refused, so that none can use them all up.
 MAX_IDS = 1024
-
-#: No handle has this number, or a higher one: the header of a message has no room for it.
-END_OF_HANDLES = 1 << 32
 
 #: Seconds that a child waits for ids.
 ID_TIMEOUT = 60.0
@@ -70,6 +67,16 @@ class Context(mitogen.core.Context):
     def call_no_reply(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> None:
         """As CallChain.call_no_reply()."""
         self.default_call_chain.call_no_reply(fn, *args, **kwargs)
+
+    def send(self, msg: Message) -> None:
+        """Send `msg` to this context. Any thread; waits while too much waits on the way there: see mitogen.pressure.
+
+        :raises mitogen.core.Error: the broker has ended.
+        """
+        if self.router.crowd.waiting:
+            self.router.crowd.wait_for_room(self.context_id)
+        msg.dst_id = self.context_id
+        self.router.route(msg)
 
     def send_async(self, msg: Message, persist: bool = False) -> Receiver:
         """Send `msg` and return the Receiver of the reply. Any thread.
@@ -130,7 +137,7 @@ class Context(mitogen.core.Context):
         gone = Latch(self.router.broker)
         if wait:
             mitogen.core.listen(self, 'disconnect', gone.put)
-        self.send(Message(handle=mitogen.core.SHUTDOWN))
+        self.router.route(Message(dst_id=self.context_id, handle=mitogen.core.SHUTDOWN))    # whatever waits there
         if wait and self.router.stream_by_id(self.context_id) is not None:
             gone.get()
 
@@ -157,15 +164,6 @@ def is_from_neighbour(msg: Message, stream: 'Any') -> bool:
     return stream is not None and msg.src_id == stream.remote_id
 
 
-def handles(first: int, taken: 'Any') -> 'Iterator[int]':
-    """Numbers for handles from `first` on, and again and again, without those in `taken` at the time. A message has 32
-    bits for one, and a program that does nothing but call has used them in a day. Any thread: nothing of this is in
-    Python, so none can find it at work."""
-    again = itertools.repeat(range(mitogen.core.FIRST_FREE_HANDLE, END_OF_HANDLES))
-    return itertools.filterfalse(taken.__contains__, itertools.chain(range(first, END_OF_HANDLES),
-                                                                     itertools.chain.from_iterable(again)))
-
-
 class Router(mitogen.connect.Connector, mitogen.core.Router):
     """A router that has children: it starts them, and carries messages between them and to those above."""
 
@@ -178,9 +176,11 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
     def _prepare(self) -> None:
         self.routes = mitogen.routes.Routes(self.context_id, self.parent_ids)
         self.routes.parent_link = self.parent_stream
+        self.crowd = mitogen.pressure.Crowd(self)
+        mitogen.pressure.UpwardStream.adopt(self.parent_stream)
         self.relay = self._make_relay()
         self._prepare_connector()
-        self._handles = handles(next(self._handles), self._handlers)      # type: ignore[assignment]
+        self._handles = mitogen.routes.handles(next(self._handles), self._handlers)     # type: ignore
         self._ids: 'List[int]' = []
         self._ids_lock = threading.Lock()
         self._forgeries: 'Dict[Any, int]' = {}
@@ -193,6 +193,15 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
     def _make_relay(self) -> 'Any':
         return mitogen.modules.relay.Relay(self)
+
+    def add_handler(self, fn: 'Any', handle: 'Optional[int]' = None, persist: bool = True, policy: 'Any' = None,
+                    respondent: 'Any' = None, overwrite: bool = False) -> int:
+        """As mitogen.core.Router.add_handler(), and one whose respondent is lost already is told so too."""
+        handle = mitogen.core.Router.add_handler(self, fn, handle, persist, policy, respondent, overwrite)
+        if getattr(respondent, 'lost', None):
+            dead = Message.dead(respondent.lost, dst_id=self.context_id, handle=handle)
+            self.broker.nudge(lambda: self.route(dead))
+        return handle
 
     # the table of routes, carried out
 
@@ -236,7 +245,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         out, why = self.routes.egress(msg, stream, self.unidirectional)
         if out is None and stream in (None, self.routes.parent_link):   # its last words are not for everybody
             why = getattr(self._contexts.get(msg.dst_id), 'lost', '') or why
-        if stream is not None and isinstance(out, mitogen.boot.connection.ChildStream) and out.is_full():
+        if stream is not None and isinstance(out, mitogen.pressure.BoundedStream) and out.answers and out.is_full():
             return None, '%s does not read, and too much waits for it already' % out.name
         return out, why
 

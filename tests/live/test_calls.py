@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import mitogen.core
-import mitogen.parent
+import mitogen.routes
 import support
 import targets
 import targets_calls
@@ -192,7 +192,7 @@ def test_more_calls_than_a_message_has_numbers_for(router, child):
     """Four billion, of which the last few are made here: it begins again with those that nobody waits at."""
     call = child.call_async(targets.echo, 'first')
     waiting = mitogen.core.Receiver(router)
-    router._handles = mitogen.parent.handles(mitogen.parent.END_OF_HANDLES - 3, router._handlers)
+    router._handles = mitogen.routes.handles(mitogen.routes.END_OF_HANDLES - 3, router._handlers)
     assert [child.call(targets.echo, number) for number in range(40)] == list(range(40))
     assert call.get().unpickle() == 'first'
     waiting.to_sender().send('still there')

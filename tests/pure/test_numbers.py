@@ -4,7 +4,7 @@ import itertools
 
 from mitogen.broker import MANY_TIMERS, Timers
 from mitogen.core import FIRST_FREE_HANDLE
-from mitogen.parent import END_OF_HANDLES, handles
+from mitogen.routes import END_OF_HANDLES, handles
 
 
 def test_after_the_last_handle_comes_the_first_again():
