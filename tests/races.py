@@ -56,7 +56,7 @@ class Life:
             thread.start()
         if self.chance.random() < 0.5:      # the main thread drives too, or only waits
             self._work(self.chance.random())
-        threading.Event().wait(self.chance.expovariate(20))
+        threading.Event().wait(self.chance.expovariate(4))
         self.router.broker.shutdown()
         for thread in threads:
             thread.join()
