@@ -19,7 +19,10 @@ from mitogen.core import CallError
 from soak import memory, tables
 
 SOAK = 'SOAK' in os.environ
-CALLS, FORKS, INTERPRETERS, MODULES = (100_000, 9_000, 1_000, 1_000) if SOAK else (3_000, 40, 6, 60)
+CALLS, FORKS, INTERPRETERS, MODULES = (100_000, 9_000, 1_000, 1_000) if SOAK else (3_000, 40, 14, 60)
+
+#: Weak references that Python makes in a test of any length: it remembers which classes are of which abstract ones.
+WEAK = 30
 
 BLOCKS = 'blocks that Python has allocated'
 
@@ -56,7 +59,7 @@ class Growth:
             what, self._memory, memory(), after[BLOCKS] - self._before[BLOCKS]))
         assert after[BLOCKS] < self._before[BLOCKS] + 1000       # of which the two looks are half
         grown = {name: (self._before[name], size) for name, size in after.items()
-                 if name != BLOCKS and size > self._before[name] + slack}
+                 if name != BLOCKS and size > self._before[name] + slack + WEAK * name.startswith('object weakref.')}
         assert grown == {}
         for name in 'descriptors', 'threads', 'children', 'known contexts', 'Router._handlers', 'Router._awaiting':
             assert after[name] <= self._before[name], name
@@ -92,7 +95,7 @@ def test_calls(router):
     in_threads(CALLS // (6 * len(contexts) * 2))
     for context in contexts:
         context.call(targets.echo, 'all that nobody listens to has been answered before')
-    growth.check('%d calls' % CALLS, 40)
+    growth.check('%d calls' % CALLS, 20)
 
 
 def one_after_another(router, number, start):
@@ -109,7 +112,7 @@ def test_contexts_one_after_another(router, method, number):
     one_after_another(router, 5, start)
     growth = Growth(router)
     one_after_another(router, number, start)
-    growth.check('%d contexts by %s' % (number, method), 5 if number < 10 else 20)
+    growth.check('%d contexts by %s' % (number, method), 10)
 
 
 def test_contexts_behind_another(router):
@@ -119,10 +122,10 @@ def test_contexts_behind_another(router):
     one_after_another(router, 2, start)
     growth = Growth(router)
     one_after_another(router, INTERPRETERS, start)
-    growth.check('%d contexts behind another' % INTERPRETERS, 5)
+    growth.check('%d contexts behind another' % INTERPRETERS, 10)
 
 
-def package(write, number):
+def package(write, number=MODULES):
     """Make a package of so many modules, each of which imports the one before; return the name of the last."""
     sources = {'x_many/__init__.py': '', 'x_many/m0.py': 'VALUE = 0\n'}
     for i in range(1, number):
@@ -131,27 +134,28 @@ def package(write, number):
     return 'x_many.m%d' % (number - 1)
 
 
-def import_all(router, number):
+def import_all(router, number=MODULES):
     """Have a new context import each."""
-    context = router.fork() if number % 2 else router.local()
-    for i in range(MODULES):
+    context = router.local()
+    for i in range(number):
         assert context.call(targets_imports.why_not, 'x_many.m%d' % i) is None
     context.shutdown(wait=True)
 
 
 def test_modules_sent_again_and_again(router, write):
-    package(write, MODULES)
-    import_all(router, 0)
+    package(write)
+    import_all(router)
     growth = Growth(router)
-    for number in range(3):
-        import_all(router, 2 * number)
+    for _ in range(3):
+        import_all(router)
     growth.check('%d modules, three times' % MODULES, 20)
 
 
 def test_modules_beyond_what_is_kept(router, write, monkeypatch):
     """There is a limit: what was not wanted for longest goes, and is read again when it is."""
-    monkeypatch.setattr(mitogen.modules.responder, 'MAX_CACHE', MODULES * 500)
-    package(write, MODULES)
-    import_all(router, 0)
+    number = 60     # each looks at all that it imports, which is all before
+    monkeypatch.setattr(mitogen.modules.responder, 'MAX_CACHE', number * 500)
+    package(write, number)
+    import_all(router, number)
     library = router.responder.library
-    assert len(library) < MODULES and library._size <= MODULES * 500
+    assert len(library) < number and library._size <= number * 500
