@@ -18,6 +18,7 @@ stop a thread of another process; its result is ignored when it comes.
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -121,6 +122,11 @@ async def call(context: Any, fn: Any, *args: Any, **kwargs: Any) -> Any:
 
     Cancelled: its handler is removed, a late answer is ignored.
     """
+    router = context.router
+    while router.crowd.is_full(context.context_id):
+        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        router.broker.defer(router.crowd.when_room, context.context_id, functools.partial(_wake, room))
+        await room
     receiver: Receiver = context.call_async(fn, *args, **kwargs)
     try:
         return (await get(receiver)).unpickle()

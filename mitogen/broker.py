@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 POLLIN, POLLOUT = mitogen.core.POLLIN, mitogen.core.POLLOUT
 
+#: Timers that may wait before those that are cancelled are looked for: as many again when many are not.
+MANY_TIMERS = 256
+
 
 class Timer:
     """A function that will be called at its time."""
@@ -37,6 +40,7 @@ class Timers:
     def __init__(self) -> None:
         self.heap: 'List[Tuple[float, int, Timer]]' = []
         self._count = itertools.count()
+        self._much = MANY_TIMERS
 
     def schedule(self, when: float, fn: 'Callable[[], Any]') -> Timer:
         """Have `fn` called, on the broker thread.
@@ -44,6 +48,10 @@ class Timers:
         :param when: seconds, as time.monotonic() counts them.
         :returns: what cancels it.
         """
+        if len(self.heap) >= self._much:        # most are cancelled: each start has one for 30 s, and takes less
+            self.heap = [entry for entry in self.heap if entry[2].fn is not None]
+            heapq.heapify(self.heap)
+            self._much = max(MANY_TIMERS, 2 * len(self.heap))
         timer = Timer(fn)
         heapq.heappush(self.heap, (when, next(self._count), timer))
         return timer

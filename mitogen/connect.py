@@ -92,13 +92,13 @@ class OutcomeReceiver(Receiver):
         self.close()
 
     def _give_up(self) -> None:
-        if self._via is None:
-            self.router.cancel_child(self._context_id)
-            return
         try:
-            self._via.call_no_reply(cancel_for_other, self._context_id)
+            if self._via is None:
+                self.router.cancel_child(self._context_id)
+            else:
+                self._via.call_no_reply(cancel_for_other, self._context_id)
         except mitogen.core.Error:
-            pass
+            pass            # it ends with the broker
 
 
 def _end_unwanted(result: 'Any') -> None:
@@ -130,7 +130,10 @@ class Starter:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name='mitogen.starter', daemon=True)
                 self._thread.start()
-                mitogen.core.listen(self._router.broker, 'exit', self._end)
+                try:
+                    self._router.broker.defer(mitogen.core.listen, self._router.broker, 'exit', self._end)
+                except mitogen.core.Error:
+                    self._end()     # it has ended already: after this job, so does the thread
 
     def cancel(self, context_id: int) -> None:
         """Do not start a child whose turn has not come yet, or undo it at once. Any thread."""
@@ -294,10 +297,7 @@ class Connector:
                 if getattr(stream, 'router', None) is self and stream.remote_id == context_id:
                     stream.on_shutdown(UNWANTED)
         self._starter.cancel(context_id)
-        try:
-            self.broker.defer(cancel)
-        except mitogen.core.Error:
-            pass            # and with the broker its children ended
+        self.broker.nudge(cancel)       # and with the broker its children end
 
     def _router_config(self: 'Any', method: 'mitogen.method.Method') -> 'Dict[str, Any]':
         flags = {flag: True for flag in DEBUGGING if getattr(self, flag) or getattr(method, flag, False)}

@@ -53,18 +53,23 @@ class Method(mitogen.method.Method):
     def spawn(self, router: 'Any', config: 'Dict[str, Any]') -> 'Tuple[Plan, mitogen.boot.process.Child]':
         """Fork. The thread that calls becomes the child's main thread."""
         plan = Plan(self.name, self.target(), 'fork()', b'', config['token'], self.connect_timeout)
-        child_reads, we_write = os.pipe()
-        we_read, child_writes = os.pipe()
+        try:
+            child_reads, we_write, we_read, child_writes = opened = mitogen.boot.process.pipes(2)
+        except OSError as exc:
+            raise mitogen.boot.start.not_started(self, plan.command, exc) from None
         for stream in sys.stdout, sys.stderr:
             if stream is not None:
                 stream.flush()          # or both processes would write what is buffered
         name = mitogen.boot.start.process_name(self)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            mitogen.boot.process.close(opened)
+            raise mitogen.boot.start.not_started(self, plan.command, exc) from None
         if not pid:
             mitogen.core.name_process(name)
             _run(self, router, config, child_reads, child_writes, (we_write, we_read))
-        os.close(child_reads)
-        os.close(child_writes)
+        mitogen.boot.process.close((child_reads, child_writes))
         return plan, mitogen.boot.process.Child(mitogen.boot.process.Process(pid), we_write, we_read)
 
 

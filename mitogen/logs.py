@@ -13,17 +13,13 @@ from mitogen.core import Message, Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Set
+    from typing import Any
 
 #: Longest text of one record; beyond it somebody logs data, not news.
 MAX_TEXT = 1 << 20
 
 #: Longest name of a logger, or of a context, that is shown. A name is one line's beginning, not its content.
 MAX_NAME = 200
-
-#: Loggers that are made for contexts. The logging module never forgets one, and a child that starts children, or says
-#: so, could fill the memory with them.
-MAX_LOGGERS = 10000
 
 #: What may command a terminal, or cannot be printed, is in here; so is much that can.
 _UNUSUAL = re.compile('[^ -~\n\t]+')
@@ -129,7 +125,6 @@ class FromChildren:
 
     def __init__(self, router: 'Any') -> None:
         self._router = router
-        self._names: 'Set[str]' = set()
         router.add_handler(self._on_record, mitogen.core.FORWARD_LOG)
 
     def _on_record(self, msg: Message) -> None:
@@ -142,16 +137,22 @@ class FromChildren:
             mitogen.core.log(mitogen.core.DEBUG, 'no log record, from context %s', msg.src_id)
             return
         context = self._router.context_by_id(msg.src_id)
-        name, shown = visible(name[:MAX_NAME]), visible(text[:MAX_TEXT])
-        logging.getLogger(self._logger_name(context)).log(level, '%s: %s', name, shown, extra={
-            'mitogen_context': context, 'mitogen_name': name, 'mitogen_msg': msg, 'mitogen_message': shown})
-
-    def _logger_name(self, context: 'Any') -> str:
-        """Below which logger its records go. Of what was started by a child the name is what that child says."""
+        # Of what was started by a child the name is what that child says.
         own = context.name if context.name and type(context.name) is str else 'context-%d' % context.context_id
-        name = 'mitogen.ctx.' + visible(own[:MAX_NAME]).replace('\n', ' ')
-        if name not in self._names:
-            if len(self._names) >= MAX_LOGGERS:
-                return 'mitogen.ctx'
-            self._names.add(name)
-        return name
+        full = 'mitogen.ctx.' + visible(own[:MAX_NAME]).replace('\n', ' ')
+        logger = nearest_logger(full)
+        if logger.isEnabledFor(level):
+            name, shown = visible(name[:MAX_NAME]), visible(text[:MAX_TEXT])
+            logger.handle(logger.makeRecord(full, level, __file__, 0, '%s: %s', (name, shown), None, extra={
+                'mitogen_context': context, 'mitogen_name': name, 'mitogen_msg': msg, 'mitogen_message': shown}))
+
+
+def nearest_logger(name: str) -> logging.Logger:
+    """Return the logger of that name, or the next above that exists. None is made: logging would keep one for each
+    context that there ever was, and a child that starts children, or says so, could fill the memory with them."""
+    while name:
+        logger = logging.root.manager.loggerDict.get(name)
+        if isinstance(logger, logging.Logger):      # or else the place of one, should it come
+            return logger
+        name = name.rpartition('.')[0]
+    return logging.root

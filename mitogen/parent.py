@@ -14,6 +14,7 @@ import mitogen.broker
 import mitogen.connect
 import mitogen.core
 import mitogen.modules.relay
+import mitogen.pressure
 import mitogen.routes
 import mitogen.untrusted
 from mitogen.call import CallChain
@@ -66,6 +67,16 @@ class Context(mitogen.core.Context):
     def call_no_reply(self, fn: 'Any', *args: 'Any', **kwargs: 'Any') -> None:
         """As CallChain.call_no_reply()."""
         self.default_call_chain.call_no_reply(fn, *args, **kwargs)
+
+    def send(self, msg: Message) -> None:
+        """Send `msg` to this context. Any thread; waits while too much waits on the way there: see mitogen.pressure.
+
+        :raises mitogen.core.Error: the broker has ended.
+        """
+        if self.router.crowd.waiting:
+            self.router.crowd.wait_for_room(self.context_id)
+        msg.dst_id = self.context_id
+        self.router.route(msg)
 
     def send_async(self, msg: Message, persist: bool = False) -> Receiver:
         """Send `msg` and return the Receiver of the reply. Any thread.
@@ -126,7 +137,7 @@ class Context(mitogen.core.Context):
         gone = Latch(self.router.broker)
         if wait:
             mitogen.core.listen(self, 'disconnect', gone.put)
-        self.send(Message(handle=mitogen.core.SHUTDOWN))
+        self.router.route(Message(dst_id=self.context_id, handle=mitogen.core.SHUTDOWN))    # whatever waits there
         if wait and self.router.stream_by_id(self.context_id) is not None:
             gone.get()
 
@@ -165,8 +176,11 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
     def _prepare(self) -> None:
         self.routes = mitogen.routes.Routes(self.context_id, self.parent_ids)
         self.routes.parent_link = self.parent_stream
+        self.crowd = mitogen.pressure.Crowd(self)
+        mitogen.pressure.UpwardStream.adopt(self.parent_stream)
         self.relay = self._make_relay()
         self._prepare_connector()
+        self._handles = mitogen.routes.handles(next(self._handles), self._handlers)     # type: ignore
         self._ids: 'List[int]' = []
         self._ids_lock = threading.Lock()
         self._forgeries: 'Dict[Any, int]' = {}
@@ -179,6 +193,15 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
     def _make_relay(self) -> 'Any':
         return mitogen.modules.relay.Relay(self)
+
+    def add_handler(self, fn: 'Any', handle: 'Optional[int]' = None, persist: bool = True, policy: 'Any' = None,
+                    respondent: 'Any' = None, overwrite: bool = False) -> int:
+        """As mitogen.core.Router.add_handler(), and one whose respondent is lost already is told so too."""
+        handle = mitogen.core.Router.add_handler(self, fn, handle, persist, policy, respondent, overwrite)
+        if getattr(respondent, 'lost', None):
+            dead = Message.dead(respondent.lost, dst_id=self.context_id, handle=handle)
+            self.broker.nudge(lambda: self.route(dead))
+        return handle
 
     # the table of routes, carried out
 
@@ -222,7 +245,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         out, why = self.routes.egress(msg, stream, self.unidirectional)
         if out is None and stream in (None, self.routes.parent_link):   # its last words are not for everybody
             why = getattr(self._contexts.get(msg.dst_id), 'lost', '') or why
-        if stream is not None and isinstance(out, mitogen.boot.connection.ChildStream) and out.is_full():
+        if stream is not None and isinstance(out, mitogen.pressure.BoundedStream) and out.answers and out.is_full():
             return None, '%s does not read, and too much waits for it already' % out.name
         return out, why
 

@@ -5,12 +5,29 @@ Ring 1, pure: no descriptor, lock, thread or clock; links are opaque. `mitogen.p
 out, on the broker thread. A leaf needs none of this: all that it gets is from its parent.
 """
 
+import itertools
+
+from mitogen.core import FIRST_FREE_HANDLE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
     import mitogen.core
     Link = Any
+
+
+#: No handle has this number, or a higher one: the header of a message has no room for it.
+END_OF_HANDLES = 1 << 32
+
+
+def handles(first: int, taken: 'Any') -> 'Iterator[int]':
+    """Numbers for handles from `first` on, and again and again, without those in `taken` at the time. A message has 32
+    bits for one, and a program that does nothing but call has used them in a day. Any thread: nothing of this is in
+    Python, so none can find it at work."""
+    again = itertools.repeat(range(FIRST_FREE_HANDLE, END_OF_HANDLES))
+    return itertools.filterfalse(taken.__contains__, itertools.chain(range(first, END_OF_HANDLES),
+                                                                     itertools.chain.from_iterable(again)))
 
 
 class Routes:

@@ -22,6 +22,7 @@ import time
 
 import mitogen.core
 import mitogen.parent
+import mitogen.pressure
 from mitogen.core import ALLOCATE_ID, Message, Side
 from mitogen.peer import peer_uid
 
@@ -132,13 +133,13 @@ def is_path_dead(path: str) -> bool:
 
 # ---- the end that listens --------------------------------------------------------------------------
 
-class ClientStream(mitogen.core.Stream):
+class ClientStream(mitogen.pressure.BoundedStream):
     """Messages of a client."""
 
     needs_code = takes_compiled = False     # see mitogen.modules.relay: it has its own
 
     def __init__(self, router: 'Any', context_id: int, reader: int, writer: int) -> None:
-        mitogen.core.Stream.__init__(self, router, context_id, 'client %d' % context_id, reader, writer)
+        mitogen.pressure.BoundedStream.__init__(self, router, context_id, 'client %d' % context_id, reader, writer)
         self.modules_sent: 'Set[str]' = set()
         self.sources_sent: 'Set[str]' = set()
         self.context = router.context_class(router, context_id, self.name)
@@ -356,7 +357,7 @@ def connect(path: str, broker: 'Any' = None) -> 'Any':
     router = AttachedRouter(broker or Broker(), context_id, parent_ids)
     router.max_message_size = max_message_size
     fd = sock.detach()
-    stream = mitogen.core.Stream(router, parent_ids[0], 'the process at %s' % path, fd, os.dup(fd))
+    stream = mitogen.pressure.UpwardStream(router, parent_ids[0], 'the process at %s' % path, fd, os.dup(fd))
     router.parent_stream = router.routes.parent_link = stream
     router.broker.start_receive(stream)
     return router, router.context_by_id(parent_ids[0], name='unix.%s' % os.path.basename(path))

@@ -208,26 +208,31 @@ class Soak:
 
     def tables(self):
         """{name: entries} of each table of the objects that live as long as the router."""
-        router = self.router
-        owners = [router, router.broker, router.broker.timers, router.routes, router.responder, router.id_allocator,
-                  router.responder.library, router._starter, self.pool, self.pool.get_service(FileService)]
-        found = {}
-        for owner in owners:
-            for name, value in vars(owner).items():
-                if isinstance(value, (dict, list, set, collections.deque)) or hasattr(value, 'qsize'):
-                    size = value.qsize() if hasattr(value, 'qsize') else len(value)
-                    found['%s.%s' % (type(owner).__name__, name)] = size
-        found['descriptors'] = len(os.listdir('/proc/self/fd'))
-        found['threads'] = threading.active_count()
-        found['children'] = sum(parent == os.getpid() for parent, _, _ in support.processes().values())
-        found['known contexts'] = len(router._contexts)
-        return found
+        return tables(self.router, self.pool, self.pool.get_service(FileService))
 
     def close(self):
         """End all of it."""
         self.router.broker.shutdown()
         self.router.broker.join()
         self.pool.join()
+
+
+def tables(router, *others):
+    """{name: entries} of each table of a router, of all that belongs to it, and of others; and of what the process
+    has."""
+    owners = [router, router.broker, router.broker.timers, router.routes, router.responder, router.id_allocator,
+              router.responder.library, router.responder.library.finder, router._starter, *others]
+    found = {}
+    for owner in owners:
+        for name, value in vars(owner).items():
+            if isinstance(value, (dict, list, set, collections.deque)) or hasattr(value, 'qsize'):
+                size = value.qsize() if hasattr(value, 'qsize') else len(value)
+                found['%s.%s' % (type(owner).__name__, name)] = size
+    found['descriptors'] = len(os.listdir('/proc/self/fd'))
+    found['threads'] = threading.active_count()
+    found['children'] = sum(parent == os.getpid() for parent, _, _ in support.processes().values())
+    found['known contexts'] = len(router._contexts)
+    return found
 
 
 def memory():

@@ -33,6 +33,33 @@ class Limited:
         resource.setrlimit(self._kind, self._before)
 
 
+class Filled:
+    """All descriptors that this process may have are taken but a few, while the block runs.
+
+    :param room: how many are left.
+    """
+
+    def __init__(self, room):
+        self._room, self._fds = room, []
+
+    def __enter__(self):
+        self._before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._before[1], self._before[1]))
+        try:
+            while True:
+                self._fds.append(os.dup(0))
+        except OSError:
+            self._close(self._room)
+
+    def _close(self, number):
+        for _ in range(number):
+            os.close(self._fds.pop())
+
+    def __exit__(self, *error):
+        self._close(len(self._fds))
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._before)
+
+
 def memory_in_use():
     with open('/proc/self/statm') as fp:
         return int(fp.read().split()[0]) * resource.getpagesize()
@@ -49,12 +76,17 @@ def limit_memory(room):
     resource.setrlimit(resource.RLIMIT_AS, (memory_in_use() + room, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def start_child_without(kind):
-    """Start a child while there are no descriptors, or no processes, to be had. Return the error's text, or ''."""
-    number = {'descriptors': resource.RLIMIT_NOFILE, 'processes': resource.RLIMIT_NPROC}[kind]
-    value = len(os.listdir('/proc/self/fd')) + 1 if kind == 'descriptors' else 1
-    with Limited(number, value):
-        return _why_no_child()
+def start_child_without_processes(method='local'):
+    """Start a child while there are no processes to be had. Return the error's text, or ''."""
+    with Limited(resource.RLIMIT_NPROC, 1):
+        return _why_no_child(method)
+
+
+def start_child_without_descriptors():
+    """The same with descriptors, of which this process will never have more again: the library raises soft limits."""
+    value = min(len(os.listdir('/proc/self/fd')) + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (value, value))
+    return _why_no_child('local')
 
 
 @mitogen.core.takes_router
@@ -63,10 +95,10 @@ def grow(router):
     router.local().shutdown(wait=True)
 
 
-def _why_no_child():
+def _why_no_child(method):
     router = mitogen.core.child_router
     try:
-        router.local().shutdown(wait=True)
+        getattr(router, method)().shutdown(wait=True)
         return ''
     except mitogen.core.Error as exc:
         return str(exc)

@@ -13,11 +13,12 @@ from _frozen_importlib_external import MAGIC_NUMBER
 import mitogen.boot.dialogue
 import mitogen.boot.process
 import mitogen.core
+import mitogen.pressure
 from mitogen.boot.dialogue import Dialogue, Fail, Ready, describe_status, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
     from mitogen.boot.process import Child
 
@@ -60,18 +61,7 @@ class _Channel(mitogen.core.BasicStream):
         mitogen.core.io_op(os.write, self.receive_side.fd, data)    # type: ignore[union-attr]
 
 
-class _Pipe(mitogen.core.Side):
-    """A side that counts."""
-
-    written = 0
-
-    def write(self, buffers: 'Sequence[Any]') -> 'Optional[int]':
-        sent = mitogen.core.Side.write(self, buffers)
-        self.written += sent or 0
-        return sent
-
-
-class ChildStream(mitogen.core.Stream):
+class ChildStream(mitogen.pressure.BoundedStream):
     """A stream that begins with a dialogue and ends with an exit status.
 
     :param child: the program's process and channels.
@@ -82,13 +72,11 @@ class ChildStream(mitogen.core.Stream):
     """
 
     takes_compiled = False
-    _queued = 0             # bytes that were to be written, ever
-    _deaf = False           # so much of it waits that we do not listen to the child
 
     def __init__(self, router: 'Any', context: 'Any', child: 'Child', dialogue: Dialogue,
                  done: 'Callable[[Any], None]') -> None:
-        mitogen.core.Stream.__init__(self, router, context.context_id, context.name, child.stdout, child.stdin)
-        self.transmit_side = self._pipe = _Pipe(child.stdin)
+        mitogen.pressure.BoundedStream.__init__(self, router, context.context_id, context.name, child.stdout,
+                                                child.stdin)
         self.context, self.process = context, child.process
         self._dialogue: 'Optional[Dialogue]' = dialogue
         self._done = done
@@ -124,26 +112,10 @@ class ChildStream(mitogen.core.Stream):
         for action in self._dialogue.cancel(SHUTTING_DOWN):     # type: ignore[union-attr]
             self._done(action.error)          # type: ignore[union-attr]
 
-    # what waits for a child that does not read
-
-    def send(self, msg: mitogen.core.Message) -> None:
-        self._queued += mitogen.core.HEADER.size + len(msg.data)
-        mitogen.core.Stream.send(self, msg)
-
-    def is_full(self) -> bool:
-        """Whether so much waits for the child that others may not add to it: two of the largest messages."""
-        return self._queued - self._pipe.written > 2 * self.router.max_message_size
-
     def on_transmit(self, broker: mitogen.core.Broker) -> None:
-        mitogen.core.Stream.on_transmit(self, broker)
+        mitogen.pressure.BoundedStream.on_transmit(self, broker)
         if self._blocked:
             self._widen(self.transmit_side)
-        if not self._unsent:        # or it is gone, and they were thrown away
-            self._queued = self._pipe.written
-        if self.is_full() is not self._deaf and self.is_open():
-            # Who does not read what we say is not heard. One of ours always reads, so this cannot lock us both up.
-            self._deaf = not self._deaf
-            broker._watch(self.receive_side, 0, None if self._deaf else self)
 
     def _widen(self, side: 'Any') -> None:
         """A pipe turns out to carry much. Not all do: of wide ones an account has but so many."""

@@ -5,16 +5,20 @@ Ring 1. No decision lives here. Programs get a session of their own, so that a C
 kill our connections before we have used them to clean up.
 """
 
+import errno
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import termios
 import threading
 
+import mitogen.core
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Sequence
+    from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 #: Programs that translate their messages shall not: the dialogue reads them. Unlike LC_ALL these leave the
 #: character set of the target's own programs alone.
@@ -27,6 +31,19 @@ starting = threading.Lock()
 
 
 F_SETPIPE_SZ = 1031     # of fcntl, which has the name since Python 3.10
+
+#: Descriptors that shall be free after the pipes of a child: the rest of its start takes a handful, user code some.
+SPARE = 64
+
+#: What a start can fail for that says nothing about the program -> what to try.
+SHORTAGES = {
+    errno.EMFILE: 'a higher hard limit of open files (RLIMIT_NOFILE: ulimit -Hn, LimitNOFILE= of a service): this '
+                  'process has used up what it may have, and each child takes two or three',
+    errno.ENFILE: 'fs.file-max: this system has no more descriptors',
+    errno.EAGAIN: 'a higher limit of processes (RLIMIT_NPROC: ulimit -u, TasksMax= of a service, pids.max of a '
+                  'container)',
+    errno.ENOMEM: 'with fewer children: there is no memory for another',
+}
 
 
 class Process:
@@ -108,6 +125,51 @@ def widen(fd: int, size: int = 512 << 10) -> None:
         pass
 
 
+def _raise_limit() -> bool:
+    """Let this process have twice the descriptors; return whether that was possible.
+
+    Systems begin with 1024 and allow far more, for the sake of programs that call select(). Not all that they allow:
+    programs that are started inherit it, and some go through all numbers to close them.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    more = 2 * soft if hard == resource.RLIM_INFINITY else min(2 * soft, hard)
+    if more <= soft:        # or there is no limit, which is a negative number
+        return False
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+    except (OSError, ValueError):       # macOS has another limit beside the one that it tells
+        return False
+    mitogen.core.log(mitogen.core.INFO, 'children take so many descriptors that the limit was raised to %d', more)
+    return True
+
+
+def pipes(count: int) -> 'List[int]':
+    """Return the descriptors of `count` new pipes: of each, what it is read by and what it is written by. The limit of
+    descriptors, where it is near, is raised as far as the system allows.
+
+    :raises OSError: there are no more.
+    """
+    opened: 'List[int]' = []
+    try:
+        while len(opened) < 2 * count:
+            try:
+                opened += os.pipe()
+            except OSError as exc:
+                if exc.errno != errno.EMFILE or not _raise_limit():
+                    raise
+        if 0 < resource.getrlimit(resource.RLIMIT_NOFILE)[0] < opened[-1] + SPARE:     # the lowest that are free
+            _raise_limit()
+    except BaseException:
+        close(opened)
+        raise
+    return opened
+
+
+def close(fds: 'Iterable[int]') -> None:
+    for fd in fds:
+        os.close(fd)
+
+
 def start(argv: 'Sequence[str]', terminal: bool = False, environment: 'Optional[Dict[str, str]]' = None) -> Child:
     """Start a program. Any thread.
 
@@ -116,21 +178,17 @@ def start(argv: 'Sequence[str]', terminal: bool = False, environment: 'Optional[
     :param environment: variables to add to ours.
     :raises OSError: it cannot be started.
     """
-    opened: 'List[int]' = []
     tty = None
+    opened = pipes(3)
     try:
-        for _ in range(3):
-            opened += os.pipe()
         if terminal:
             tty = _Terminal()
             opened += tty.master, tty.slave
         popen = subprocess.Popen(argv, stdin=opened[0], stdout=opened[3], stderr=opened[5], start_new_session=True,
                                  preexec_fn=tty, env=dict(os.environ, **environment or {}))
     except BaseException:
-        for fd in opened:
-            os.close(fd)
+        close(opened)
         raise
-    for fd in opened[0], opened[3], opened[5]:
-        os.close(fd)
+    close((opened[0], opened[3], opened[5]))
     return Child(Process(popen.pid, popen), opened[1], opened[2], opened[4],
                  tty.master if tty else None, tty.slave if tty else None)

@@ -58,5 +58,13 @@ def spawn(method: 'mitogen.method.Method', payload: 'mitogen.boot.payload.Payloa
     try:
         return plan, mitogen.boot.process.start(argv, method.terminal, method.environment)
     except OSError as exc:
-        raise ConnectError(method.name, method.target(), str(exc), STARTING, plan.command, '',
-                           'whether %s is installed here, and on PATH' % argv[0]) from None
+        raise not_started(method, plan.command, exc, 'whether %s is installed here, and on PATH' % argv[0]) from None
+
+
+def not_started(method: 'mitogen.method.Method', command: str, exc: OSError, hint: str = '') -> ConnectError:
+    """Return the error for a program that the system does not start.
+
+    :param hint: what to try, unless the system lacks something.
+    """
+    hint = mitogen.boot.process.SHORTAGES.get(exc.errno or 0, hint)
+    return ConnectError(method.name, method.target(), str(exc), STARTING, command, '', hint)

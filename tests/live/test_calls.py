@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import mitogen.core
+import mitogen.routes
 import support
 import targets
 import targets_calls
@@ -185,3 +186,14 @@ def test_errors_come_through_two_contexts_as_they_were_in_the_first(router, chil
         child.call(targets_calls.call_in, grandchild, 'decorated', 5)
     assert caught.value.type_name == 'AttributeError'
     assert "return text.upper()" in caught.value.remote_traceback
+
+
+def test_more_calls_than_a_message_has_numbers_for(router, child):
+    """Four billion, of which the last few are made here: it begins again with those that nobody waits at."""
+    call = child.call_async(targets.echo, 'first')
+    waiting = mitogen.core.Receiver(router)
+    router._handles = mitogen.routes.handles(mitogen.routes.END_OF_HANDLES - 3, router._handlers)
+    assert [child.call(targets.echo, number) for number in range(40)] == list(range(40))
+    assert call.get().unpickle() == 'first'
+    waiting.to_sender().send('still there')
+    assert waiting.get().unpickle() == 'still there'

@@ -321,3 +321,22 @@ def test_two_routers_with_one_broker():
     broker.shutdown()
     broker.join()
     wait_until_gone(*pids)
+
+
+@pytest.mark.parametrize('persist', [True, False])
+def test_who_begins_to_wait_when_it_is_lost_already(router, child, persist):
+    os.kill(pid_of(child), signal.SIGKILL)
+    support.wait_for(lambda: child.lost)
+    receiver = mitogen.core.Receiver(router, persist=persist, respondent=child)
+    assert 'SIGKILL' in reason_of(receiver)
+    receiver.close()
+
+
+def test_a_start_that_the_end_of_the_broker_overtakes():
+    """The thread that starts children ends too, also when its first job comes too late."""
+    router = mitogen.master.Router()
+    router.fork()
+    router.broker.shutdown()
+    router.broker.join()
+    with pytest.raises(Error, match='shut'):
+        router.connect_async('local').get(30).unpickle()

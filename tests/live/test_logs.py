@@ -58,6 +58,20 @@ def test_a_record_arrives_with_what_is_known_of_it(web, arrived):
     assert record.mitogen_msg.src_id == web.context_id
 
 
+def test_a_logger_that_the_program_has_for_a_context_decides(web, arrived, monkeypatch):
+    monkeypatch.setattr(logging.getLogger('mitogen.ctx.web'), 'level', logging.ERROR)
+    for level in 'INFO', 'ERROR':
+        web.call(targets_logs.log, 'app', level, level)
+    assert texts(arrived('app')) == ['ERROR']
+
+
+def test_what_a_program_has_decided_for_all_contexts(web, arrived, monkeypatch):
+    monkeypatch.setattr(logging.getLogger('mitogen.ctx'), 'level', logging.ERROR)
+    for level in 'INFO', 'ERROR':
+        web.call(targets_logs.log, 'app', level, level)
+    assert texts(arrived('app')) == ['ERROR']
+
+
 def test_a_child_without_name_logs_under_the_one_that_it_got(child, arrived):
     child.call(targets_logs.log, 'app', 'INFO', 'text')
     assert texts(arrived('app', context=child.name)) == ['text']
