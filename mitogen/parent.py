@@ -5,6 +5,7 @@ Ring 1. A leaf fetches this file when it is first asked for something in it, and
 become those defined here. Methods of Router run on any thread unless they say otherwise.
 """
 
+import os
 import threading
 
 import mitogen.boot.connection
@@ -172,10 +173,22 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self._forgeries: 'Dict[Any, int]' = {}
         self._payload_lock = threading.Lock()
         self._payload: 'Optional[mitogen.boot.payload.Payload]' = None
+        if self.parent_stream and self.parent_stream.receive_side:     # a tree in memory has none
+            self._keep_watch(self.parent_stream)
         self.add_handler(self._on_add_route, ADD_ROUTE, policy=mitogen.core.has_parent_authority)
         self.add_handler(self._on_del_route, DEL_ROUTE, policy=is_from_neighbour, overwrite=True)
         self.add_handler(self._on_detaching, mitogen.core.DETACHING, policy=is_from_neighbour)
         mitogen.core.listen(self.broker, 'shutdown', self._on_shutdown)
+
+    @staticmethod
+    def _keep_watch(stream: 'Any') -> None:
+        """epoll forgets a descriptor that user code closes, and we would never hear that our parent is gone. As long as
+        the same pipe has another one, it goes on to tell, and what is then read finds out."""
+        try:
+            other = mitogen.core.Side(os.dup(stream.receive_side.fd))
+        except (OSError, TypeError):        # closed already, or there are no more: then without
+            return
+        mitogen.core.listen(stream, 'disconnect', other.close)
 
     def _make_relay(self) -> 'Any':
         return mitogen.modules.relay.Relay(self)

@@ -171,7 +171,10 @@ class Plan:
     :param token: the child is ready when this has come, backwards.
     :param at_once: standard input is the child's from the start; else the payload waits for the first stage.
     :param asks_on: channel on which the program asks -> channel on which it reads the answer; default: its terminal.
+    :ivar endings: exit status -> what the program means by it, if it says nothing, when it ends after it was ready.
     """
+
+    endings: 'Dict[int, str]' = {}
 
     def __init__(self, method: str, target: str, command: str, payload: bytes, token: str, timeout: float,
                  at_once: bool = True, prompts: 'Sequence[Prompt]' = (), refusals: 'Sequence[Refusal]' = (),
@@ -191,7 +194,7 @@ class Dialogue:
     """
 
     def __init__(self, plan: Plan, now: float) -> None:
-        self._plan = plan
+        self._plan, self.endings = plan, plan.endings
         self._began, self._deadline = now, now + plan.timeout
         self._heard: 'Dict[str, bytes]' = {'stdout': b'', 'stderr': b'', 'tty': b''}
         self._unanswered = dict.fromkeys(self._heard, b'')
