@@ -143,7 +143,9 @@ class FromChildren:
             return
         context = self._router.context_by_id(msg.src_id)
         name, shown = visible(name[:MAX_NAME]), visible(text[:MAX_TEXT])
-        logging.getLogger(self._logger_name(context)).log(level, '%s: %s', name, shown, extra={
+        # What follows is no record of its own, and must not look like one.
+        lines = name.replace('\n', ' '), shown.replace('\n', '\n    ')
+        logging.getLogger(self._logger_name(context)).log(level, '%s: %s', *lines, extra={
             'mitogen_context': context, 'mitogen_name': name, 'mitogen_msg': msg, 'mitogen_message': shown})
 
     def _logger_name(self, context: 'Any') -> str:

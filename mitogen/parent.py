@@ -259,9 +259,10 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
                 self._send_news(stream, ids, reason)
             self._lost(ids, reason)
         else:
-            behind = set(self.routes.behind(msg.stream)) - {msg.stream.remote_id}
             reason = mitogen.boot.dialogue.visible(reason[:MAX_REASON].encode('utf-8', 'replace'))
-            self._forget(sorted(behind.intersection(ids)), reason)
+            # One by one, not all that are behind it: those may be many, and the news short.
+            lost = {number for number in ids if self.routes.leads_to(msg.stream, number)} - {msg.stream.remote_id}
+            self._forget(sorted(lost), reason)
 
     def _on_stream_lost(self, stream: mitogen.core.Stream, reason: str) -> None:
         # Its own id too: one that never became ready has no route yet, but those above have been told of one.

@@ -16,7 +16,7 @@ import mitogen.core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Sequence, Tuple, Type, Union
+    from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Type, Union
 
 #: Unread text before the ready marker, for each channel. A banner is a few KiB; the longest seen in the wild is a
 #: 9 KiB legal notice. Beyond this the other end is not going to start an interpreter.
@@ -63,6 +63,23 @@ class ConnectError(mitogen.core.StreamError):
 
     def fields(self) -> 'Tuple[str, ...]':
         return tuple(getattr(self, name) for name in self.FIELDS)
+
+
+def only_text(value: 'Any') -> str:
+    """Return what another context has sent as text; raise TypeError when it is something else."""
+    if type(value) is not str:
+        raise TypeError('no text')
+    return value
+
+
+def rebuilt(kinds: 'Iterable[Type[ConnectError]]', fields: 'Any') -> ConnectError:
+    """Return the error of which another context has sent (kind, its fields).
+
+    :param kinds: classes that it may be of.
+    :raises TypeError: or ValueError, LookupError: it is none.
+    """
+    name, *rest = [only_text(field) for field in fields]
+    return {kind.kind: kind for kind in kinds}.get(name, ConnectError)(*rest)
 
 
 class PasswordError(ConnectError):
