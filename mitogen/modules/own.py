@@ -1,9 +1,9 @@
 """
-Source of this library itself, as it is sent: minified, with short names where nobody else sees them, kept beside
-compiled files.
+Source of this library itself, as it is sent: minified, with short names where nobody else sees them. As that
+takes a second, it is kept: beside compiled files, or in the user's cache.
 
-Ring 2. Any thread. What is kept is made anew when the source, or what made it small, is another; as with compiled
-files, who can write there could as well write the source. Where nothing can be kept, each process makes it once.
+Ring 2. Any thread. What is kept is made anew when the source, or what made it small, is another. It is believed when
+nobody but root and the user can have written it. Where nothing can be kept, each process makes it once.
 """
 
 import ast
@@ -16,6 +16,7 @@ import io
 import os
 import pathlib
 import re
+import stat
 import sys
 import tempfile
 import threading
@@ -43,24 +44,22 @@ INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.Li
 PRIVATE = re.compile(r'_[a-zA-Z][a-zA-Z_]+$')
 FOREIGN = {'_frozen_importlib_external', '_pickle', '_queue', '_signal', '_exit', '_getframe'}
 
-_parsing = threading.Lock()
+_lock = threading.Lock()
+_made: dict[bytes, bytes] = {}      # what this process has made, by digest. Under the lock.
 
 
 def smallest(fullname: str, source: bytes) -> bytes:
     """Return the source of a module of this library as small as it gets, every token on its line."""
-    digest, path = _digest(source), _kept_at(fullname)
-    with contextlib.suppress(OSError):
-        kept = path.read_bytes()
-        if kept.startswith(digest):
-            return kept[len(digest):]
-    # One at a time: in CPython 3.11 parsing in two threads can fail ("AST constructor recursion depth mismatch").
-    with _parsing:
-        text = shorten_locals(mitogen.minify.minimize_source(source.decode()))
-        small = shorten_private(text, private_names()).encode()
-    if not sys.dont_write_bytecode:
-        with contextlib.suppress(OSError):
-            _keep(path, digest + small)
-    return small
+    digest, places = _digest(source), _places(fullname)
+    # One at a time: many threads begin with the same module. And in CPython 3.11 parsing in two threads can fail ("AST
+    # constructor recursion depth mismatch").
+    with _lock:
+        small = _made.get(digest) or next(filter(None, (_kept(path, digest) for path in places)), None)
+        if small is None:
+            text = shorten_locals(mitogen.minify.minimize_source(source.decode()))
+            small = _made[digest] = shorten_private(text, private_names()).encode()
+            any(_keep(path, digest + small) for path in places[sys.dont_write_bytecode:])
+        return small
 
 
 def _digest(source: bytes) -> bytes:
@@ -68,21 +67,48 @@ def _digest(source: bytes) -> bytes:
     return hashlib.sha256(made_by + source).digest()
 
 
-def _kept_at(fullname: str) -> pathlib.Path:
-    return pathlib.Path(importlib.util.cache_from_source(mitogen.minify.__file__)).with_name(fullname + '.min')
+def _places(fullname: str) -> list[pathlib.Path]:
+    """Where it may be kept: beside compiled files, else in the user's cache. That only in a home that is the user's:
+    ``sudo -E`` makes that of somebody else ours."""
+    places = [pathlib.Path(importlib.util.cache_from_source(mitogen.minify.__file__)).with_name(fullname + '.min')]
+    home = os.path.expanduser('~')
+    with contextlib.suppress(OSError):
+        if os.stat(home).st_uid == os.geteuid():
+            cache = os.environ.get('XDG_CACHE_HOME') or os.path.join(home, '.cache')
+            places.append(pathlib.Path(cache, 'mitogen', fullname + '.min'))
+    return places
 
 
-def _keep(path: pathlib.Path, data: bytes) -> None:
-    """Write a file whole or not at all; other processes may do the same now."""
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+def _kept(path: pathlib.Path, digest: bytes) -> bytes | None:
+    with contextlib.suppress(OSError), open(path, 'rb', opener=_open_at_once) as fp:
+        status = os.fstat(fp.fileno())
+        if status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            data = fp.read()
+            if data.startswith(digest):
+                return data[len(digest):]
+    return None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)     # were it a pipe, that would wait for a writer
+
+
+def _keep(path: pathlib.Path, data: bytes) -> bool:
+    """Write a file whole or not at all, as other processes may do the same now; return whether that went well."""
+    try:
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    except OSError:
+        return False
     try:
         with open(fd, 'wb') as fp:
             fp.write(data)
         os.chmod(name, 0o644)
         os.replace(name, path)
+        return True
     except OSError:
         os.unlink(name)
-        raise
+        return False
 
 
 @functools.lru_cache(1)

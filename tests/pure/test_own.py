@@ -1,6 +1,7 @@
-"""modules.own: short names inside functions, and what is kept beside the compiled files."""
+"""modules.own: short names inside functions, and what is kept of it for the next process."""
 
 import ast
+import os
 import pathlib
 import re
 import textwrap
@@ -113,9 +114,20 @@ def test_no_module_has_a_name_like_the_short_ones():
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """The file where the source of a module `x` is kept."""
+    folder = tmp_path / 'compiled'
+    folder.mkdir()
     monkeypatch.setattr(own.sys, 'dont_write_bytecode', False)
-    monkeypatch.setattr(own.importlib.util, 'cache_from_source', lambda path: str(tmp_path / 'minify.pyc'))
-    return tmp_path / 'x.min'
+    monkeypatch.setattr(own.importlib.util, 'cache_from_source', lambda path: str(folder / 'minify.pyc'))
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    monkeypatch.setattr(own, '_made', {})       # as in a new process
+    return folder / 'x.min'
+
+
+@pytest.fixture
+def cached(tmp_path):
+    """The same in the user's cache."""
+    return tmp_path / '.cache' / 'mitogen' / 'x.min'
 
 
 SOURCE = textwrap.dedent('''
@@ -126,10 +138,15 @@ SOURCE = textwrap.dedent('''
 SMALL = b'\ndef f():\n e=1\n return e\n'
 
 
-def test_it_is_made_once(kept, monkeypatch):
+def as_another_process(monkeypatch):
+    monkeypatch.setattr(own, '_made', {})
+
+
+def test_it_is_made_once(kept, cached, monkeypatch):
     assert own.smallest('x', SOURCE) == SMALL and kept.read_bytes().endswith(SMALL)
-    assert list(kept.parent.iterdir()) == [kept]
+    assert list(kept.parent.iterdir()) == [kept] and not cached.exists()
     monkeypatch.delattr(own, 'shorten_locals')
+    as_another_process(monkeypatch)
     assert own.smallest('x', SOURCE) == SMALL
 
 
@@ -140,12 +157,56 @@ def test_what_does_not_fit_is_made_anew(kept, content):
     assert own.smallest('x', SOURCE.replace(b'1', b'2')) == SMALL.replace(b'1', b'2')
 
 
-def test_nothing_can_be_kept(kept, monkeypatch):
-    kept.mkdir()        # in the way
+@pytest.mark.parametrize('in_the_way', ['kept', 'unwanted'])
+def test_what_cannot_be_kept_with_the_compiled_goes_to_the_cache(kept, cached, monkeypatch, in_the_way):
+    if in_the_way == 'kept':
+        kept.mkdir()
+    else:
+        monkeypatch.setattr(own.sys, 'dont_write_bytecode', True)
     assert own.smallest('x', SOURCE) == SMALL
-    assert list(kept.parent.iterdir()) == [kept]
+    assert cached.read_bytes().endswith(SMALL) and list(cached.parent.iterdir()) == [cached]
+    assert [path for path in kept.parent.iterdir() if path.is_file()] == []
+    monkeypatch.delattr(own, 'shorten_locals')
+    as_another_process(monkeypatch)
+    assert own.smallest('x', SOURCE) == SMALL
 
 
-def test_nothing_shall_be_kept(kept, monkeypatch):
+def test_the_cache_may_be_elsewhere(kept, cached, monkeypatch, tmp_path):
     monkeypatch.setattr(own.sys, 'dont_write_bytecode', True)
-    assert own.smallest('x', SOURCE) == SMALL and not kept.exists()
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'elsewhere'))
+    own.smallest('x', SOURCE)
+    assert (tmp_path / 'elsewhere' / 'mitogen' / 'x.min').exists() and not cached.exists()
+
+
+def test_nothing_can_be_kept(kept, cached, monkeypatch):
+    kept.mkdir()
+    cached.mkdir(parents=True)
+    assert own.smallest('x', SOURCE) == SMALL
+    assert list(kept.parent.iterdir()) == [kept] and list(cached.parent.iterdir()) == [cached]
+    monkeypatch.delattr(own, 'shorten_locals')
+    assert own.smallest('x', SOURCE) == SMALL       # once made, it is remembered
+
+
+def test_nothing_is_left_in_the_home_of_another(kept, cached, monkeypatch):
+    """As with ``sudo -E``."""
+    monkeypatch.setattr(own.sys, 'dont_write_bytecode', True)
+    monkeypatch.setattr(own.os, 'geteuid', lambda: 4711)
+    assert own.smallest('x', SOURCE) == SMALL and not cached.parent.exists()
+
+
+@pytest.mark.parametrize('how', ['owner', 'mode', 'pipe'])
+def test_what_another_may_have_written_is_not_believed(kept, cached, monkeypatch, how):
+    own.smallest('x', SOURCE)
+    if how == 'owner':
+        if os.geteuid():
+            pytest.skip('only root can give files away')
+        os.chown(kept, 4711, -1)
+    elif how == 'mode':
+        kept.chmod(0o666)
+    else:
+        kept.unlink()
+        os.mkfifo(kept)
+    made = []
+    monkeypatch.setattr(own, 'shorten_locals', lambda source: made.append(source) or 'other')
+    as_another_process(monkeypatch)
+    assert own.smallest('x', SOURCE) == b'other' and len(made) == 1

@@ -82,7 +82,7 @@ INTERNAL = {
     'mitogen.method': 'load make',
     'mitogen.sudo': 'parse_args',
     'mitogen.fakessh': 'admit Door Visit Session',
-    'mitogen.boot.dialogue': 'Write Ready Fail visible Plan Dialogue describe_status',
+    'mitogen.boot.dialogue': 'Write Ready Fail visible Plan Dialogue describe_status only_text rebuilt',
 }
 
 
