@@ -164,8 +164,9 @@ MISSING = b'command not found|not found$|No such file or directory|Unknown comma
 COMMON_REFUSALS = [
     Refusal(br'needs Python 3\.6, is \d', 'the Python there is too old',
             'python_path: name an interpreter of version 3.6 or later'),
-    # Words about Python; or any, if a shell's exit status says so. A start-up file may miss something else.
-    Refusal(br'(?=.*py)(?=.*(%s))|(%s)(?s:.*)^exit status 12[67]' % (MISSING, MISSING),
+    # Words about Python; or any, if a shell's exit status says so. A start-up file may miss something else. Both are
+    # tried at the beginning of a line, or of all: at each character, a line of 64 KB keeps the broker for a minute.
+    Refusal(br'^(?=.*py)(?=.*(%s))|\A(?=(?s:.*)(%s))(?s:.*)^exit status 12[67]' % (MISSING, MISSING),
             'there is no such interpreter', "python_path='/usr/libexec/platform-python', or where Python 3 is there"),
     Refusal(br'No module named .?zlib', 'the Python there lacks zlib', 'python_path: name a complete interpreter'),
 ]
