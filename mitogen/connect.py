@@ -244,19 +244,20 @@ class Connector:
         self.bring_code(via, module)
         return call(start_for_other, method_name, module, name, context_id, Kwargs(kwargs))
 
-    def _answer_of_other(self: 'Any', via: 'Any', method: 'mitogen.method.Method', context_id: int,
-                         msg: Message) -> 'Any':
+    def _answer_of_other(self: 'Any', via: 'Any', method: 'Any', context_id: int, msg: Message) -> 'Any':
         """Make the Context, or the error, of what start_for_other() replied."""
         try:
             fine, result = msg.unpickle()
+            if not fine:
+                return mitogen.boot.dialogue.rebuilt(method.errors(), result)
+            result = mitogen.boot.dialogue.only_text(result)
         except mitogen.core.Error as exc:
             return exc
-        if not fine:
-            errors = {error.kind: error for error in method.errors()}
-            return errors.get(result[0], mitogen.boot.dialogue.ConnectError)(*result[1:])
-        context = self.context_class(self, context_id, result)
-        context.via = via
-        return self._contexts.setdefault(context_id, context)
+        except (TypeError, ValueError, LookupError):        # whoever asked must hear something
+            return mitogen.core.StreamError('%s has answered with something else than a new context', via.name)
+        context = self._contexts.setdefault(context_id, self.context_class(self, context_id))
+        context.name, context.via = result, via     # another may have named it, in a value that it has sent
+        return context
 
     def begin_child(self, method: 'mitogen.method.Method', name: 'Optional[str]', context_id: int,
                     done: 'Callable[[Any], None]') -> None:

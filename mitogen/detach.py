@@ -11,6 +11,7 @@ import mitogen.core
 import mitogen.method
 import mitogen.modules.loader
 import mitogen.parent
+import mitogen.routes
 from mitogen.core import ALLOCATE_ID, DETACHING, MODULE_TIMEOUT, Latch, Message, Module
 
 TYPE_CHECKING = False
@@ -50,7 +51,7 @@ class Router(mitogen.parent.Router):
 
     def _on_id_request(self, msg: Message) -> None:
         """Give ids to ourselves, to a child, or to a child by our own request."""
-        owner, count, reply = mitogen.parent.id_request(msg)
+        owner, count, reply = mitogen.routes.id_request(msg)
         link = None if owner == self.context_id else self.routes.link_to(owner)
         known = link.remote_id == owner if link is not None else owner == self.context_id
         if count and known and msg.stream in (None, link):

@@ -194,7 +194,9 @@ def collected_answers(msg: Message, missing: 'Set[int]') -> 'List[Answer]':
         value = msg.unpickle(throw=False)
         if isinstance(value, CallError):
             return [(msg.data, False, everybody)]
-        if sum(count for _, _, some in value for _, count in some) > len(missing):
+        counts = [count for _, _, some in value for _, count in some]
+        # One that is negative would make room for another that is larger than any memory.
+        if any(type(count) is not int or count < 1 for count in counts) or sum(counts) > len(missing):
             raise ValueError('more answers than questions')
         return [(bytes(memoryview(pickled)), bool(is_dead), [number for number in numbers(some) if number in missing])
                 for pickled, is_dead, some in value]

@@ -13,6 +13,7 @@ import threading
 
 import mitogen.core
 import mitogen.service
+import mitogen.waiting
 from mitogen.core import Blob, LatchError, Message, Receiver, Sender
 from mitogen.service import AllowAny, AllowParents, Error, Service, arg_spec, expose
 
@@ -31,8 +32,9 @@ PIECE = 512 << 10
 #: Bytes after which the receiver says how much it has got: often enough that the window never runs dry.
 ACKNOWLEDGE_EVERY = WINDOW // 8
 
-#: Files that one context may have under way. Each holds a descriptor, and a hostile context must not get all of ours.
-MAX_UNDER_WAY = 64
+#: Files that one context may have under way, and all behind one child together. Each holds a descriptor, of which 1024
+#: are usual, and a hostile context must not get all: neither by itself nor in the names of all ids that it can have.
+MAX_UNDER_WAY, MAX_BEHIND_ONE = 64, 512
 
 #: Characters of a path, as most systems have it. To resolve it costs a system call for each folder.
 MAX_PATH = 4096
@@ -123,12 +125,14 @@ class _Transfer:
         self._running = self._again = False
         self._lock = threading.Lock()       # for these two; never held while a file is read
         self.context_id = sender.context.context_id
+        self.stream = service.router.stream_by_id(self.context_id)
         self._handle = service.router.add_handler(self._on_message, respondent=sender.context)
 
     def _on_message(self, msg: Message) -> None:
         """The receiver has got so many bytes, or wants no more. Broker thread."""
         value = None if msg.is_dead else msg.unpickle()
-        if isinstance(value, int):
+        # Of what was sent, not more: else all of the file would be sent at once, and wait in our memory.
+        if type(value) is int and self._acknowledged <= value <= self._sent:
             self._acknowledged = value
             self.wake()
         else:
@@ -165,7 +169,9 @@ class _Transfer:
 
     def _send(self) -> None:
         while self._source.is_open() and self._sent < self._source.size and not self._stopped:
-            if self._sent - self._acknowledged >= WINDOW:
+            # What is acknowledged brings us back here, so that less than that must not be all that is under way.
+            room = WINDOW if mitogen.waiting.reads(self.stream) else ACKNOWLEDGE_EVERY
+            if self._sent - self._acknowledged >= room:
                 return
             piece = self._source.read(self._sent)
             if not piece:
@@ -251,10 +257,13 @@ class FileService(Service):
     def _start(self, source: Source, sender: Sender) -> None:
         transfer = _Transfer(self, mitogen.service.get_or_create_pool(router=self.router), source, sender)
         with self._lock:
-            others = sum(other.context_id == transfer.context_id for other in self._transfers)
+            others = [other for other in self._transfers if other.stream is transfer.stream]
+            own = sum(other.context_id == transfer.context_id for other in others)
             self._transfers.add(transfer)
-        if others >= MAX_UNDER_WAY:
-            transfer.stop('context %d has %d files under way already' % (transfer.context_id, others))
+        if own >= MAX_UNDER_WAY:
+            transfer.stop('context %d has %d files under way already' % (transfer.context_id, own))
+        elif transfer.stream is not None and len(others) >= MAX_BEHIND_ONE:
+            transfer.stop('contexts behind %s have %d files under way already' % (transfer.stream.name, len(others)))
         transfer.wake()
 
     def forget(self, transfer: _Transfer) -> None:

@@ -143,7 +143,9 @@ class FromChildren:
         logger = nearest_logger(full)
         if logger.isEnabledFor(level):
             name, shown = visible(name[:MAX_NAME]), visible(text[:MAX_TEXT])
-            logger.handle(logger.makeRecord(full, level, __file__, 0, '%s: %s', (name, shown), None, extra={
+            # What follows is no record of its own, and must not look like one.
+            lines = name.replace('\n', ' '), shown.replace('\n', '\n    ')
+            logger.handle(logger.makeRecord(full, level, __file__, 0, '%s: %s', lines, None, extra={
                 'mitogen_context': context, 'mitogen_name': name, 'mitogen_msg': msg, 'mitogen_message': shown}))
 
 

@@ -18,11 +18,16 @@ import mitogen.core
 import mitogen.logs
 import mitogen.modules.responder
 import mitogen.parent
+import mitogen.routes
 from mitogen.core import ADD_ROUTE, ALLOCATE_ID, Error, Message
 
 #: Ids that one child, and all below it, may have at a time; each costs memory here and on the way. A
 #: hundred hosts behind one, with a thousand children each, take less.
 MAX_HELD = 1 << 18
+
+#: Contexts below each other. Each that is asked for costs a message to all above it, so that a long line of them would
+#: keep the master busy. Jump hosts, accounts and containers make ten at most.
+MAX_DEPTH = 100
 
 #: There are no more than the header of a message has room for; none is used twice.
 LAST_ID = (1 << 32) - 1
@@ -93,9 +98,12 @@ class IdAllocator:
         :raises Error: that would be too many.
         """
         with self._lock:
-            first, top = self._next, self._top(owner)
+            above = [owner, *self.ancestors(owner)]
+            first, top = self._next, above[-1]
             if first + count - 1 > LAST_ID:
                 raise Error('all ids are used up')
+            if len(above) >= MAX_DEPTH:
+                raise Error('context %d has %d others above it already', owner, len(above))
             if owner and self._held.get(top, 0) + count > MAX_HELD:
                 raise Error('context %d and those below it have %d ids already', top, self._held[top])
             if owner:
@@ -127,7 +135,7 @@ class IdAllocator:
             self._router.route(Message.pickled((first, count, owner), dst_id=hop, handle=ADD_ROUTE))
 
     def _on_request(self, msg: Message) -> None:
-        owner, count, refusal = mitogen.parent.id_request(msg)
+        owner, count, refusal = mitogen.routes.id_request(msg)
         if not count or not {msg.src_id, msg.auth_id} & {0, owner, *self.ancestors(owner)}:
             msg.reply(refusal)
             return

@@ -133,6 +133,10 @@ class Method:
     def refusals(self) -> 'List[mitogen.boot.dialogue.Refusal]':
         return []
 
+    def endings(self) -> 'Dict[int, str]':
+        """See mitogen.boot.dialogue.Plan."""
+        return {}
+
     def errors(self) -> 'List[Type[mitogen.boot.dialogue.ConnectError]]':
         """The classes of this method's errors, so that one can be raised again in another context."""
         return [self.password_error, mitogen.boot.dialogue.ConnectError]

@@ -5,6 +5,7 @@ Ring 1. A leaf fetches this file when it is first asked for something in it, and
 become those defined here. Methods of Router run on any thread unless they say otherwise.
 """
 
+import os
 import threading
 
 import mitogen.boot.connection
@@ -33,9 +34,6 @@ MAX_WARNINGS = 100
 
 #: Longest reason that a child may give for a loss; everybody who knew what was lost is sent it.
 MAX_REASON = 4000
-
-#: Ids in one answer. A child asks for a few at once; one that wants more is refused, so that none can use them all up.
-MAX_IDS = 1024
 
 #: Seconds that a child waits for ids.
 ID_TIMEOUT = 60.0
@@ -144,21 +142,6 @@ class Context(mitogen.core.Context):
 
 # ---- router ----------------------------------------------------------------------------------------
 
-def id_request(msg: Message) -> 'Tuple[int, int, Message]':
-    """Read a request for ids of new contexts, for whoever gives them out.
-
-    :returns: id of the context that will start them; how many, 0: it is no such request; an answer that refuses.
-    """
-    try:
-        owner, count = msg.unpickle()
-    except (mitogen.core.Error, TypeError, ValueError):
-        owner = count = None
-    # What is no number is not shown: it may be larger than any memory when it is text.
-    shown = owner if type(owner) is int else 'of that kind'
-    good = type(owner) is type(count) is int and 0 < count <= MAX_IDS
-    return owner if good else 0, count if good else 0, Message.dead('ids for context %s refused' % shown)
-
-
 def is_from_neighbour(msg: Message, stream: 'Any') -> bool:
     """A policy: sent by the context at the other end of the stream that it came over, not by one behind that."""
     return stream is not None and msg.src_id == stream.remote_id
@@ -186,10 +169,22 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self._forgeries: 'Dict[Any, int]' = {}
         self._payload_lock = threading.Lock()
         self._payload: 'Optional[mitogen.boot.payload.Payload]' = None
+        if self.parent_stream and self.parent_stream.receive_side:     # a tree in memory has none
+            self._keep_watch(self.parent_stream)
         self.add_handler(self._on_add_route, ADD_ROUTE, policy=mitogen.core.has_parent_authority)
         self.add_handler(self._on_del_route, DEL_ROUTE, policy=is_from_neighbour, overwrite=True)
         self.add_handler(self._on_detaching, mitogen.core.DETACHING, policy=is_from_neighbour)
         mitogen.core.listen(self.broker, 'shutdown', self._on_shutdown)
+
+    @staticmethod
+    def _keep_watch(stream: 'Any') -> None:
+        """epoll forgets a descriptor that user code closes, and we would never hear that our parent is gone. As long as
+        the same pipe has another one, it goes on to tell, and what is then read finds out."""
+        try:
+            other = mitogen.core.Side(os.dup(stream.receive_side.fd))
+        except (OSError, TypeError):        # closed already, or there are no more: then without
+            return
+        mitogen.core.listen(stream, 'disconnect', other.close)
 
     def _make_relay(self) -> 'Any':
         return mitogen.modules.relay.Relay(self)
@@ -269,9 +264,10 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
                 self._send_news(stream, ids, reason)
             self._lost(ids, reason)
         else:
-            behind = set(self.routes.behind(msg.stream)) - {msg.stream.remote_id}
             reason = mitogen.boot.dialogue.visible(reason[:MAX_REASON].encode('utf-8', 'replace'))
-            self._forget(sorted(behind.intersection(ids)), reason)
+            # One by one, not all that are behind it: those may be many, and the news short.
+            lost = {number for number in ids if self.routes.leads_to(msg.stream, number)} - {msg.stream.remote_id}
+            self._forget(sorted(lost), reason)
 
     def _on_stream_lost(self, stream: mitogen.core.Stream, reason: str) -> None:
         # Its own id too: one that never became ready has no route yet, but those above have been told of one.

@@ -7,13 +7,13 @@ out, on the broker thread. A leaf needs none of this: all that it gets is from i
 
 import itertools
 
-from mitogen.core import FIRST_FREE_HANDLE
+import mitogen.core
+from mitogen.core import FIRST_FREE_HANDLE, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-    import mitogen.core
     Link = Any
 
 
@@ -28,6 +28,28 @@ def handles(first: int, taken: 'Any') -> 'Iterator[int]':
     again = itertools.repeat(range(FIRST_FREE_HANDLE, END_OF_HANDLES))
     return itertools.filterfalse(taken.__contains__, itertools.chain(range(first, END_OF_HANDLES),
                                                                      itertools.chain.from_iterable(again)))
+
+
+#: Ids in one answer. A child asks for a few at once; one that wants more is refused, so that none can use them all up.
+MAX_IDS = 1024
+#: Who knows whom, of those behind one link: of a loss all must hear. One that speaks in the name of all ids that it can
+#: have, to everybody, would fill the memory.
+MAX_PAIRS = 1 << 17
+
+
+def id_request(msg: Message) -> 'Tuple[int, int, Message]':
+    """Read a request for ids of new contexts, for whoever gives them out.
+
+    :returns: id of the context that will start them; how many, 0: it is no such request; an answer that refuses.
+    """
+    try:
+        owner, count = msg.unpickle()
+    except (mitogen.core.Error, TypeError, ValueError):
+        owner = count = None
+    # What is no number is not shown: it may be larger than any memory when it is text.
+    shown = owner if type(owner) is int else 'of that kind'
+    good = type(owner) is type(count) is int and 0 < count <= MAX_IDS
+    return owner if good else 0, count if good else 0, Message.dead('ids for context %s refused' % shown)
 
 
 class Routes:
@@ -48,6 +70,7 @@ class Routes:
         self.trusted: 'Set[Link]' = set()
         self._links: 'Dict[int, Link]' = {}
         self._acquainted: 'Dict[int, Set[Link]]' = {}
+        self._pairs: 'Dict[Link, int]' = {}     # link -> how many the sets of those behind it hold
 
     def link_to(self, context_id: int) -> 'Link':
         """The link that leads to a context: what is not known to be below is above. None: nowhere."""
@@ -89,6 +112,9 @@ class Routes:
         if out is None or out is link:
             return None, 'context %d is unknown or gone (says context %d)' % (msg.dst_id, self.context_id)
         if link is not None:
+            if self._pairs.get(link, 0) >= MAX_PAIRS and out is not self.parent_link \
+                    and out not in self._acquainted.get(msg.src_id or 0, ()):
+                return None, 'context %d, and those beside it, talk with too many others' % (msg.src_id or 0)
             if unidirectional and self.parent_link not in (link, out) and self.trusted.isdisjoint((link, out)):
                 return None, 'context %d may not talk to its sibling %d' % (msg.src_id or 0, msg.dst_id)
             self._introduce(msg.dst_id, link)
@@ -96,24 +122,38 @@ class Routes:
         return out, ''
 
     def _introduce(self, context_id: int, link: 'Link') -> None:
-        if context_id in self._links:
-            self._acquainted.setdefault(context_id, set()).add(link)
+        home = self._links.get(context_id)
+        if home is not None:
+            links = self._acquainted.setdefault(context_id, set())
+            self._pairs[home] = self._pairs.get(home, 0) + (link not in links)
+            links.add(link)
 
     def behind(self, link: 'Link') -> 'List[int]':
         """Ids of the contexts that `link` leads to."""
         return [context_id for context_id, other in self._links.items() if other is link]
 
+    def leads_to(self, link: 'Link', context_id: int) -> bool:
+        """Whether a context is known to be behind `link`."""
+        return self._links.get(context_id) is link
+
     def remove(self, ids: 'Iterable[int]') -> 'Dict[Link, List[int]]':
         """Forget contexts that are gone; return which links lead to somebody who must hear of which of them."""
         news: 'Dict[Link, List[int]]' = {}
         for context_id in ids:
-            self._links.pop(context_id, None)
-            for link in self._acquainted.pop(context_id, ()):
+            home, links = self._links.pop(context_id, None), self._acquainted.pop(context_id, ())
+            if home in self._pairs:
+                self._pairs[home] -= len(links)
+            for link in links:
                 news.setdefault(link, []).append(context_id)
         return news
 
     def forget_link(self, link: 'Link') -> None:
         """`link` is closed: nobody behind it needs news any more."""
         self.trusted.discard(link)
-        for links in self._acquainted.values():
-            links.discard(link)
+        self._pairs.pop(link, None)
+        for context_id, links in self._acquainted.items():
+            if link in links:
+                links.discard(link)
+                home = self._links.get(context_id)
+                if home in self._pairs:
+                    self._pairs[home] -= 1

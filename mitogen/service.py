@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 
 import mitogen.core
+import mitogen.waiting
 from mitogen.core import CALL_SERVICE, CallError, Latch, LatchError, Message
 
 TYPE_CHECKING = False
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 #: Threads of a pool that is made because a call came.
 DEFAULT_SIZE = 4
 
-#: Calls that wait for a thread. Whoever sends more than the pool can do is told so, rather than fill the memory.
-MAX_WAITING = 10000
+#: Longest name of a service, or of a method. Errors name them.
+MAX_NAME = 500
 
 #: Results that a DeduplicatingInvoker remembers.
 MAX_REMEMBERED = 1000
@@ -249,6 +250,7 @@ class Pool:
         self.size = size
         self._lock = threading.Lock()
         self._work = Latch()
+        self._waiting = mitogen.waiting.Waiting(2 * router.max_message_size)
         self._invokers: 'Dict[str, Invoker]' = {}       # under the lock
         for service in services:
             self.add(service)
@@ -309,18 +311,14 @@ class Pool:
         self.stop(join=False)       # on the broker thread, for which a service may be waiting
 
     def _on_call(self, msg: Message) -> None:
-        try:
-            if self._work.size() >= MAX_WAITING:
-                raise LatchError('%d service calls are waiting already' % MAX_WAITING)
-            self._work.put(functools.partial(self.serve, msg))
-        except LatchError as exc:
-            msg.reply(Message.dead(str(exc)))
+        self._waiting.submit(msg, self._work.put, self.serve)
 
     def serve(self, msg: Message) -> None:
         """Answer a call. Any thread but the broker's."""
         try:
             name, method, kwargs = msg.unpickle()
-            if not (type(name) is type(method) is str):     # of anything else the text could be larger than any memory
+            # Of anything else the text could be larger than any memory.
+            if not (type(name) is type(method) is str) or len(name) + len(method) > MAX_NAME:
                 raise Error('the name of a service or method is no text')
             if name not in self._invokers and not mitogen.core.has_parent_authority(msg):
                 raise Error('there is no service %s, and context %s may not start one', name, msg.src_id)

@@ -12,7 +12,7 @@ from mitogen.boot.dialogue import Prompt, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Sequence, Type
+    from typing import Any, Dict, List, Optional, Sequence, Type
 
 
 class PasswordError(mitogen.boot.dialogue.PasswordError):
@@ -50,7 +50,7 @@ class Method(mitogen.method.Method):
     :param compression: compress what goes over the network.
     :param ssh_debug_level: 0 to 3, ssh's own messages; they are shown when it fails.
     :param keepalive_enabled: ask the server for a sign of life when nothing has come from it, so that a dead network
-        is noticed.
+        is noticed: after `keepalive_interval` * (`keepalive_count` + 1) seconds of silence, by default 60.
     :param keepalive_count: unanswered questions until the connection counts as lost.
     :param keepalive_interval: seconds between them.
     :param carry_core: the command line that the server runs holds the library's core (13 KB): one round trip less. It
@@ -130,6 +130,14 @@ class Method(mitogen.method.Method):
                     hint='whether the server limits simultaneous logins (MaxStartups)'),
             Refusal(br'(command-line|Bad configuration option)[^\n]*', hint='a newer ssh, or other ssh_args='),
         ]
+
+    def endings(self) -> 'Dict[int, str]':
+        # It does not say it with LogLevel=ERROR; from INFO on it would show banners, in which anything may stand.
+        silence = ''
+        if self.keepalive:
+            silence = ', or the server gave no sign of life for %d seconds (keepalive_interval, keepalive_count)' % (
+                self.keepalive[0] * (self.keepalive[1] + 1))
+        return {255: 'the connection broke' + silence}
 
     def errors(self) -> 'List[Type[mitogen.boot.dialogue.ConnectError]]':
         return [PasswordError, HostKeyError, mitogen.boot.dialogue.ConnectError]

@@ -35,6 +35,7 @@ from typing import Any
 import mitogen.core
 import mitogen.master
 import mitogen.method
+import mitogen.modules.loader
 import mitogen.modules.responder
 import mitogen.parent
 from mitogen.core import Message
@@ -69,7 +70,7 @@ class ManualClock:
 
 # ---- trees of routers ------------------------------------------------------------------------------
 
-class _Importer(mitogen.core.Importer):
+class _Importer(mitogen.modules.loader.Importer):
     """An importer that only other contexts ask: it does not enter the import system of this process."""
 
     def __init__(self, router: mitogen.core.Router) -> None:

@@ -39,6 +39,12 @@ KEPT = 'mitogen.starter', 'mitogen.responder'
 WIRE = os.path.join(os.path.dirname(__file__), 'wire.py')
 
 
+def belongings():
+    """What this process has: how many descriptors and children, names of threads."""
+    return (len(os.listdir('/proc/self/fd')), sum(pid == os.getpid() for pid, _, _ in support.processes().values()),
+            sorted(thread.name for thread in threading.enumerate() if thread.name not in KEPT))
+
+
 class Member:
     """One context, a thread that calls it all the time, and the count of its calls."""
 
@@ -112,7 +118,7 @@ class Field:
             self.router.local, self.router.local, self.router.fork, self._far,
             lambda: self.router.local(via=middle), lambda: self.router.local(via=self._middle()))]
         self._far_one = self.members[3]
-        self._belongings = self._count()
+        self._belongings = belongings()
 
     def _far(self):
         return self.router.local(python_path=[sys.executable, WIRE, '0.005', sys.executable])
@@ -129,12 +135,6 @@ class Field:
             return context.call(targets.echo, True)
         except ChannelError:
             return False
-
-    @staticmethod
-    def _count():
-        """What this process has: how many descriptors and children, names of threads."""
-        return (len(os.listdir('/proc/self/fd')), sum(pid == os.getpid() for pid, _, _ in support.processes().values()),
-                sorted(thread.name for thread in threading.enumerate() if thread.name not in KEPT))
 
     def close(self):
         """End all, and see that every call was accounted for."""
@@ -157,9 +157,9 @@ class Field:
             member.wait_for_progress()
             assert member.problems == []
         try:
-            support.wait_for(lambda: self._count() == self._belongings, LIMIT)
+            support.wait_for(lambda: belongings() == self._belongings, LIMIT)
         except AssertionError:
-            assert self._count() == self._belongings
+            assert belongings() == self._belongings
 
     # how a loss is seen
 

@@ -13,9 +13,8 @@ RING = {
         'local.py', 'fork.py', 'ssh.py', 'sudo.py', 'su.py', 'doas.py', 'container.py', 'docker.py', 'podman.py',
         'buildah.py', 'kubectl.py', 'lxc.py', 'lxd.py', 'incus.py', 'jail.py', 'machinectl.py', 'setns.py',
         'utils.py', 'untrusted.py', 'select.py', 'service.py', 'files.py', 'flow.py', 'push.py', 'peer.py', 'unix.py',
-        'pressure.py',
-        'fakessh.py', 'fanout.py', 'fakessh_args.py', 'fakessh_client.py', 'fakessh_target.py',
-        'ansible/__init__.py', 'ansible/become.py', 'ansible/runner.py', 'ansible/ssh.py',
+        'waiting.py', 'pressure.py', 'fakessh.py', 'fanout.py', 'fakessh_args.py', 'fakessh_client.py',
+        'fakessh_target.py', 'ansible/__init__.py', 'ansible/become.py', 'ansible/runner.py', 'ansible/ssh.py',
         'ansible/target.py', 'ansible/wrapping.py'], 1),
     **dict.fromkeys([
         'master.py', 'minify.py', 'modules/finder.py', 'modules/listing.py', 'modules/scan.py', 'modules/own.py',

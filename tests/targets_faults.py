@@ -19,6 +19,12 @@ def lose_link(econtext):
     os.close(stream.receive_side.fd)
 
 
+@mitogen.core.takes_econtext
+def stop_hearing(econtext):
+    """The same with the one that the parent writes to; it is not told, so that calls would never be answered."""
+    os.close(econtext.router.parent_stream.receive_side.fd)
+
+
 class Limited:
     """The limit of a resource, as low as it can be while the block runs."""
 

@@ -117,3 +117,31 @@ def send_code(dst_ids, names, path, econtext):
         for name in names:
             value = (name, 'evil.py', code_that_writes(path), None, '', '', True)
             econtext.router.route(Message.pickled(value, dst_id=dst_id, handle=mitogen.core.LOAD_MODULE))
+
+
+@mitogen.core.takes_router
+def acknowledge(path, value, router):
+    """Ask the master for a file and acknowledge that instead of what has come; return how many bytes came, and what
+    was said behind them."""
+    receiver = mitogen.core.Receiver(router)
+    router.context_by_id(0).call_service('mitogen.service.FileService', 'fetch', path=path,
+                                         sender=receiver.to_sender())
+    got = 0
+    while True:
+        msg = receiver.get(20)
+        if not msg.reply_to:
+            return got, msg.data.decode()
+        got += len(msg.data)
+        router.route(Message.pickled(value, dst_id=0, handle=msg.reply_to))
+
+
+def answer_starts_with(value):
+    """From now on, say that instead of what became of a child that was to be started."""
+    import mitogen.connect
+    mitogen.connect.start_for_other = lambda *args, **kwargs: value
+
+
+@mitogen.core.takes_router
+def context_called(context_id, name, router):
+    """A context of that id, as this one knows it."""
+    return mitogen.core.Context(router, context_id, name)

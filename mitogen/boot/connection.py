@@ -79,6 +79,7 @@ class ChildStream(mitogen.pressure.BoundedStream):
                                                 child.stdin)
         self.context, self.process = context, child.process
         self._dialogue: 'Optional[Dialogue]' = dialogue
+        self._endings = dialogue.endings
         self._done = done
         self._words = b''
         self.modules_sent: 'Set[str]' = set()       # see mitogen.modules.relay
@@ -244,7 +245,7 @@ class ChildStream(mitogen.pressure.BoundedStream):
             if self._dialogue is not None:
                 self._perform(self._dialogue.exited(status, time.monotonic()))
                 return
-            words = visible(self._words)
+            words = visible(self._words) or self._endings.get(status, '')       # type: ignore[arg-type]
             self.reason = self.reason or '%s is gone: %s%s' % (
                 self.name, 'connection closed' if status is None else describe_status(status), words and '\n' + words)
             self.announce()

@@ -16,7 +16,7 @@ import mitogen.core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Sequence, Tuple, Type, Union
+    from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Type, Union
 
 #: Unread text before the ready marker, for each channel. A banner is a few KiB; the longest seen in the wild is a
 #: 9 KiB legal notice. Beyond this the other end is not going to start an interpreter.
@@ -63,6 +63,23 @@ class ConnectError(mitogen.core.StreamError):
 
     def fields(self) -> 'Tuple[str, ...]':
         return tuple(getattr(self, name) for name in self.FIELDS)
+
+
+def only_text(value: 'Any') -> str:
+    """Return what another context has sent as text; raise TypeError when it is something else."""
+    if type(value) is not str:
+        raise TypeError('no text')
+    return value
+
+
+def rebuilt(kinds: 'Iterable[Type[ConnectError]]', fields: 'Any') -> ConnectError:
+    """Return the error of which another context has sent (kind, its fields).
+
+    :param kinds: classes that it may be of.
+    :raises TypeError: or ValueError, LookupError: it is none.
+    """
+    name, *rest = [only_text(field) for field in fields]
+    return {kind.kind: kind for kind in kinds}.get(name, ConnectError)(*rest)
 
 
 class PasswordError(ConnectError):
@@ -147,8 +164,9 @@ MISSING = b'command not found|not found$|No such file or directory|Unknown comma
 COMMON_REFUSALS = [
     Refusal(br'needs Python 3\.6, is \d', 'the Python there is too old',
             'python_path: name an interpreter of version 3.6 or later'),
-    # Words about Python; or any, if a shell's exit status says so. A start-up file may miss something else.
-    Refusal(br'(?=.*py)(?=.*(%s))|(%s)(?s:.*)^exit status 12[67]' % (MISSING, MISSING),
+    # Words about Python; or any, if a shell's exit status says so. A start-up file may miss something else. Both are
+    # tried at the beginning of a line, or of all: at each character, a line of 64 KB keeps the broker for a minute.
+    Refusal(br'^(?=.*py)(?=.*(%s))|\A(?=(?s:.*)(%s))(?s:.*)^exit status 12[67]' % (MISSING, MISSING),
             'there is no such interpreter', "python_path='/usr/libexec/platform-python', or where Python 3 is there"),
     Refusal(br'No module named .?zlib', 'the Python there lacks zlib', 'python_path: name a complete interpreter'),
 ]
@@ -171,7 +189,10 @@ class Plan:
     :param token: the child is ready when this has come, backwards.
     :param at_once: standard input is the child's from the start; else the payload waits for the first stage.
     :param asks_on: channel on which the program asks -> channel on which it reads the answer; default: its terminal.
+    :ivar endings: exit status -> what the program means by it, if it says nothing, when it ends after it was ready.
     """
+
+    endings: 'Dict[int, str]' = {}
 
     def __init__(self, method: str, target: str, command: str, payload: bytes, token: str, timeout: float,
                  at_once: bool = True, prompts: 'Sequence[Prompt]' = (), refusals: 'Sequence[Refusal]' = (),
@@ -191,7 +212,7 @@ class Dialogue:
     """
 
     def __init__(self, plan: Plan, now: float) -> None:
-        self._plan = plan
+        self._plan, self.endings = plan, plan.endings
         self._began, self._deadline = now, now + plan.timeout
         self._heard: 'Dict[str, bytes]' = {'stdout': b'', 'stderr': b'', 'tty': b''}
         self._unanswered = dict.fromkeys(self._heard, b'')

@@ -55,6 +55,7 @@ def spawn(method: 'mitogen.method.Method', payload: 'mitogen.boot.payload.Payloa
     plan = Plan(method.name, method.target(), shown(argv), b'' if stage is CARRYING else data, config['token'],
                 method.connect_timeout, method.at_once, method.prompts(), method.refusals(), method.password_error,
                 method.asks_on)
+    plan.endings = method.endings()
     try:
         return plan, mitogen.boot.process.start(argv, method.terminal, method.environment)
     except OSError as exc:

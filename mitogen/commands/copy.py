@@ -179,18 +179,19 @@ def fetch_all(context: Any, sources: list[str], destination: str, recursive: boo
             entries = checked(context.call(target.listing, source), source, recursive)
             expect(total_size(entries))
             root = target.place_for(destination, base_name(source))
-            target.make(entries, root)
+            target.make(entries, root, follow=False)        # or a link that came before would lead us elsewhere
             for kind, below, _ in entries:
                 if kind == 'file':
                     fetch_file(context, calls, source + '/' + below if below else source,
-                               os.path.join(root, below) if below else root, count)
+                               os.path.join(root, below) if below else root, count, follow=not below)
             target.finish_folders(entries, root)
 
 
-def fetch_file(context: Any, calls: Calls, source: str, path: str, count: Callable[[int], None]) -> None:
+def fetch_file(context: Any, calls: Calls, source: str, path: str, count: Callable[[int], None],
+               follow: bool) -> None:
     number = next(_numbers)
     _, mode = context.call(target.begin_read, number, source)
-    incoming = target.Incoming(path)
+    incoming = target.Incoming(path, follow)
     ended: list[bool] = []
 
     def take(data: bytes) -> None:

@@ -95,13 +95,15 @@ def ping() -> None:
 class Incoming:
     """A file that is being written. One that is not finished leaves no trace."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, follow: bool = True) -> None:
         """Open a temporary file beside `path`.
 
+        :param follow: a link stays a link, and what it leads to is replaced; else the link is.
         :raises OSError: it cannot be; among others because something is there that is no file, such as a device.
         """
-        self.path = os.path.realpath(path)      # a link stays a link, and what it leads to is replaced
-        if os.path.lexists(self.path) and not os.path.isfile(self.path):
+        folder, name = os.path.split(path)
+        self.path = os.path.realpath(path) if follow else os.path.join(os.path.realpath(folder), name)
+        if os.path.lexists(self.path) and not (os.path.isfile(self.path) or os.path.islink(self.path)):
             raise OSError('%s exists and is not a regular file' % self.path)
         folder, name = os.path.split(self.path)
         fd, self._temporary = tempfile.mkstemp(SUFFIX, PREFIX + name[:100] + '.', folder)
@@ -239,10 +241,15 @@ def listing(path: str) -> 'List[Tuple[str, str, Any]]':
     return found
 
 
-def make(entries: 'List[Tuple[str, str, Any]]', root: str) -> None:
-    """Make the folders and links of a listing() under `root`; folders stay writable until finish_folders()."""
+def make(entries: 'List[Tuple[str, str, Any]]', root: str, follow: bool = True) -> None:
+    """Make the folders and links of a listing() under `root`; folders stay writable until finish_folders().
+
+    :param follow: a link to a folder, under `root`, is one; else a folder takes its place.
+    """
     for kind, below, detail in entries:
         path = os.path.join(root, below) if below else root
+        if kind == 'folder' and below and not follow and os.path.islink(path):
+            os.unlink(path)
         if kind == 'folder' and not os.path.isdir(path):
             os.mkdir(path, detail | 0o700)
         elif kind == 'link':

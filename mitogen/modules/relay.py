@@ -18,8 +18,9 @@ BORN_WITH = {'mitogen', 'mitogen.core'}
 #: Names in one request are short; a child that sends more is not looking for a module.
 MAX_NAME = 512
 
-#: Names that a child may ask about. Each is remembered, so that nothing is sent twice; all of Django is 2000.
-MAX_ASKED = 100000
+#: Names that a child of the master may ask about, and one of a context between, for which that asks in its own name: so
+#: one below it cannot use up what all have. Each is remembered, so that nothing is sent twice; all of Django is 2000.
+MAX_ASKED, MAX_ASKED_BETWEEN = 100000, 20000
 
 #: What makes a module of the main script; it comes along with that.
 MAIN_LOADER = 'mitogen.modules.loader'
@@ -83,10 +84,14 @@ class Relay:
         if type(fullname) is not str:       # nor is text made of it, which could be larger than any memory
             mitogen.core.log(mitogen.core.DEBUG, 'no request for a module, from context %d', stream.remote_id)
             return False
-        if len(fullname) <= MAX_NAME and len(stream.modules_sent) < MAX_ASKED:
+        if len(fullname) <= MAX_NAME and len(stream.modules_sent) + len(stream.sources_sent) < self.max_asked():
             return True
         self._pass_on(stream.remote_id, Module(fullname, reason='no name of a module, or one too many'))
         return False
+
+    def max_asked(self) -> int:
+        """Names that one child may ask about."""
+        return MAX_ASKED_BETWEEN
 
     def answer_source(self, stream: 'Any', fullname: str) -> None:
         """Send a child the source of a module that it has as code: once. Any thread."""

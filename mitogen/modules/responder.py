@@ -25,6 +25,7 @@ from mitogen.modules import finder, own, scan
 from mitogen.modules.finder import Finder, NotFound
 from mitogen.modules.main_guard import Refused
 from mitogen.modules.relay import BORN_WITH, MAX_NAME, with_loader
+from mitogen.waiting import DEAF, reads
 
 #: Bytes of compressed source that are kept. Django whole is 3 MB.
 MAX_CACHE = 64 << 20
@@ -217,10 +218,7 @@ def parents(fullname: str) -> list[str]:
 
 
 class Responder(mitogen.modules.relay.Relay):
-    """The router's `responder`.
-
-    See Library for `whitelist_prefix`, `blacklist_prefix`.
-    """
+    """The router's `responder`; see Library for `whitelist_prefix`, `blacklist_prefix`."""
 
     def __init__(self, router: Any) -> None:
         self._router = router
@@ -316,6 +314,9 @@ class Responder(mitogen.modules.relay.Relay):
                 self._waiting[msg.stream] -= 1
                 self._waiting += Counter()      # forgets who has none
 
+    def max_asked(self) -> int:
+        return mitogen.modules.relay.MAX_ASKED
+
     def serve(self, msg: Message) -> None:
         """Answer one request. Any thread but the broker's."""
         try:
@@ -325,7 +326,8 @@ class Responder(mitogen.modules.relay.Relay):
             return
         try:
             if msg.handle == GET_RESOURCE:
-                msg.reply(self.resource(first, second))
+                room = reads(msg.stream, self._router.broker)
+                msg.reply(self.resource(first, second) if room else Message.dead(DEAF))
             elif self.is_question(msg.stream, first):
                 self.answer(msg.src_id or 0, first, second)
         except mitogen.core.Error:
@@ -380,8 +382,7 @@ class Responder(mitogen.modules.relay.Relay):
             if os.path.commonpath([root, inside]) != root or not self.library.may_serve(dotted(package, root, inside)):
                 return None
             if os.path.isdir(inside):
-                entries = [entry for entry in os.scandir(inside) if entry.name != '__pycache__']
-                return sorted((entry.name, entry.is_dir()) for entry in entries)
+                return sorted((one.name, one.is_dir()) for one in os.scandir(inside) if one.name != '__pycache__')
             if os.path.isfile(inside):
                 with open(inside, 'rb') as fp:
                     return fp.read()

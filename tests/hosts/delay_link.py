@@ -3,7 +3,8 @@
 
 Makes two network namespaces and a tun device in each, and carries every packet from one to the other, that many
 milliseconds later. It does what the kernel's netem does, on kernels without. Prints its descriptors of the two
-namespaces, to be entered through /proc/PID/fd. Ends when its standard input does; nothing of it stays.
+namespaces, to be entered through /proc/PID/fd. A byte on its standard input is how many packets of a hundred get lost
+from then on. Stopped by a signal it is a frozen network. Ends when its standard input does; nothing of it stays.
 """
 
 import collections
@@ -11,6 +12,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import random
 import select
 import struct
 import subprocess
@@ -52,11 +54,14 @@ class Direction:
     def __init__(self, source, target, delay):
         self.source, self._target, self._delay = source, target, delay
         self._packets = collections.deque()
+        self.loss = 0       # of a hundred
 
     def collect(self, now):
         with contextlib.suppress(BlockingIOError):
             while True:
-                self._packets.append((now + self._delay, os.read(self.source, LARGEST_PACKET)))
+                packet = os.read(self.source, LARGEST_PACKET)
+                if random.randrange(100) >= self.loss:
+                    self._packets.append((now + self._delay, packet))
 
     def deliver(self, now):
         while self._packets and self._packets[0][0] <= now:
@@ -69,14 +74,18 @@ class Direction:
 
 
 def carry(directions, until):
-    """Carry packets until the descriptor `until` is readable, which is to say closed at its other end."""
+    """Carry packets until the descriptor `until` is closed at its other end; what is read from it is the loss."""
     while True:
         due = min(direction.next_due() for direction in directions)
         # select() alone waits for less than a millisecond where that is what is left.
         wait = None if due == float('inf') else max(0.0, due - time.monotonic())
         readable, _, _ = select.select([until, *(direction.source for direction in directions)], [], [], wait)
         if until in readable:
-            return
+            orders = os.read(until, 100)
+            if not orders:
+                return
+            for direction in directions:
+                direction.loss = orders[-1]
         for direction in directions:
             direction.collect(time.monotonic())
             direction.deliver(time.monotonic())

@@ -65,13 +65,15 @@ class Keys:
 class Sshd:
     """An sshd that listens on one address and port until it is stopped.
 
+    :param prefix: of its command line; `more`: lines for its configuration.
+
     :ivar host, port: where it listens.
     :ivar known_hosts: file with its host key; known_hosts_wrong: with another key under its name.
     :ivar identity: file of a private key that it accepts, for every account but mtgpw.
     :ivar identity_encrypted: another one, with a passphrase; identity_refused: one that it does not accept.
     """
 
-    def __init__(self, keys, host='127.0.0.1', prefix=()):
+    def __init__(self, keys, host='127.0.0.1', prefix=(), more=''):
         self.host, self.port, self._folder = host, lab.free_port(), keys.folder
         self.identity, self.passphrase = keys.identity, PASSPHRASE
         self.identity_encrypted, self.identity_refused = keys.identity_encrypted, keys.identity_refused
@@ -80,7 +82,8 @@ class Sshd:
         self._empty_ones = itertools.count(1)
         # Where it puts aside privileges until somebody has logged in; it refuses to start without.
         pathlib.Path('/run/sshd').mkdir(mode=0o755, exist_ok=True)
-        configuration = self._file('sshd_config', CONFIGURATION.format(host=host, port=self.port, folder=keys.folder))
+        configuration = self._file('sshd_config', more + CONFIGURATION.format(host=host, port=self.port,
+                                                                              folder=keys.folder))
         # It starts itself again for each connection, and therefore wants to be called by its full path.
         command = [*prefix, lab.program('sshd'), '-D', '-e', '-f', configuration]
         self._daemon = lab.Daemon(command, configuration + '.log')

@@ -241,3 +241,23 @@ def test_a_terminal_is_shown_the_progress_and_a_pipe_is_not(tmp_path, endless):
     with started('copy', endless, '--on', 'local', tmp_path / 'there') as program:
         support.wait_for(lambda: part_of(tmp_path / 'there'), timeout=20)
         assert interrupt(program)[2].splitlines()[0] == 'interrupted: 0 of 1 done'
+
+
+def test_a_link_that_came_before_leads_nowhere(tmp_path):
+    """What was a link is a folder the next time, or a file: a hostile machine would write wherever it likes."""
+    source, there, outside = tmp_path / 'source', tmp_path / 'there', tmp_path / 'outside'
+    for path in source, there, outside:
+        path.mkdir()
+    (outside / 'keys').write_text('ours')
+    (source / 'folder').symlink_to(outside)
+    (source / 'keys').symlink_to(outside / 'keys')
+    assert mitogen('copy', '-r', '--from', 'local', source, there).returncode == 0
+    assert (there / 'source' / 'keys').read_text() == 'ours'
+    for name in 'folder', 'keys':
+        (source / name).unlink()
+    (source / 'folder').mkdir()
+    for path in source / 'folder' / 'keys', source / 'keys':
+        path.write_text('theirs')
+    assert mitogen('copy', '-r', '--from', 'local', source, there).returncode == 0
+    assert (outside / 'keys').read_text() == 'ours'
+    assert picture(there / 'source') == picture(source)

@@ -379,3 +379,11 @@ def test_what_is_typed_is_not_shown():
 ])
 def test_words_of_others_are_shown_without_what_could_command_a_terminal(text, shown):
     assert visible(text) == shown
+
+
+@pytest.mark.parametrize('said', [b'x' * MAX_GREETING, b'not found  ' * (MAX_GREETING // 11)], ids=['x', 'not found'])
+def test_a_line_of_64_kb_is_read_once(said):
+    """Not once for each of its characters: nothing else goes on meanwhile."""
+    talk = begin()
+    talk.receive('stderr', said, 101.0)
+    assert failure(talk.exited(1, 102.0)).reason == 'the program ended too early (exit status 1 after 2.0 s)'

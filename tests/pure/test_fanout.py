@@ -46,6 +46,7 @@ def test_an_error_of_the_context_between_is_everybodys_answer():
 @pytest.mark.parametrize('value', [
     None, 5, 'x', [5], [(b'', False)], [(5, False, [(1, 1)])], [('x', False, [(1, 1)])], [(b'', False, 5)],
     [(b'', False, [(1, 10 ** 15)])], [(b'', False, [('a', 1)])], [(b'', False, [(1, -1)])], [(b'', False, [(1,)])],
+    [(b'', False, [(1, 10 ** 12), (1, -10 ** 12)])], [(b'', False, [(1, True)])], [(b'', False, [(10 ** 30, 3)])],
     [(b'', False, [(1, 1.5)])]])
 def test_nonsense_is_everybodys_error_or_nobodys_answer(value):
     for _, is_dead, ids in answer(value):

@@ -234,6 +234,12 @@ def test_options_of_ssh(options, there, absent):
     assert set(there) <= set(found) and absent not in found
 
 
+def test_what_ssh_means_by_its_exit_status():
+    silence = 'or the server gave no sign of life for 60 seconds (keepalive_interval, keepalive_count)'
+    assert mitogen.ssh.Method('web1').endings() == {255: 'the connection broke, ' + silence}
+    assert mitogen.ssh.Method('web1', keepalive_enabled=False).endings() == {255: 'the connection broke'}
+
+
 @pytest.mark.parametrize('options, text', [
     ({'check_host_keys': 'maybe'}, "one of enforce, accept, ignore, not 'maybe'"),
     ({'hostname': ''}, 'hostname must not be empty'),

@@ -70,7 +70,7 @@ MEMBERS = {
 INTERNAL = {
     'mitogen.core': 'encode decoder decode Framer Module ModuleTable Seed log Side BasicStream Stream Importer '
                     'forward_log LineForwarder LoggingWatch Dispatcher name_process',
-    'mitogen.parent': 'id_request is_from_neighbour grow',
+    'mitogen.parent': 'is_from_neighbour grow',
     'mitogen.master': 'IdAllocator no_services',
     'mitogen.call': 'function_name encoded when_arrived',
     'mitogen.service': 'check_arguments load activate',
@@ -82,7 +82,7 @@ INTERNAL = {
     'mitogen.method': 'load make',
     'mitogen.sudo': 'parse_args',
     'mitogen.fakessh': 'admit Door Visit Session',
-    'mitogen.boot.dialogue': 'Write Ready Fail visible Plan Dialogue describe_status',
+    'mitogen.boot.dialogue': 'Write Ready Fail visible Plan Dialogue describe_status only_text rebuilt',
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
+import mitogen.routes
 from mitogen.core import Message
 from mitogen.routes import Routes
 
@@ -331,3 +332,44 @@ class Trees(RuleBasedStateMachine):
 
 TestTrees = Trees.TestCase
 TestTrees.settings = settings(max_examples=60, stateful_step_count=40)
+
+
+def test_so_many_acquaintances_behind_one_link(monkeypatch):
+    """One that speaks in the name of many ids, to everybody; whoever it has spoken to hears it further on."""
+    monkeypatch.setattr(mitogen.routes, 'MAX_PAIRS', 10)
+    routes = Routes()
+    for number in range(20):
+        routes.add(number + 1, 'liar')
+    routes.add(101, 'a')
+    routes.add(102, 'b')
+    passed = [routes.egress(Message(dst, src), 'liar')[0] for src in range(1, 21) for dst in (101, 102)]
+    assert passed == ['a', 'b'] * 5 + [None] * 30
+    assert routes.egress(Message(101, 1), 'liar') == ('a', '')
+    assert 'talk with too many others' in routes.egress(Message(101, 11), 'liar')[1]
+    assert routes.egress(Message(1, 102), 'b') == ('liar', '')      # others are no worse off
+    # Whoever is gone, at either end, makes room.
+    assert routes.remove([1]) == {'a': [1], 'b': [1]}
+    assert routes.egress(Message(101, 11), 'liar')[0] == 'a'
+    routes.remove([102])
+    routes.forget_link('b')
+    assert [routes.egress(Message(101, src), 'liar')[0] for src in range(12, 19)] == ['a'] * 5 + [None] * 2
+
+
+def test_acquaintances_that_come_and_go(monkeypatch):
+    monkeypatch.setattr(mitogen.routes, 'MAX_PAIRS', 10)
+    routes = Routes()
+    routes.add(1, 'stays')
+    for number in range(2, 50):
+        routes.add(number, number)
+        assert routes.egress(Message(number, 1), 'stays') == (number, '')
+        routes.remove([number])
+        routes.forget_link(number)
+
+
+def test_those_above_are_no_acquaintances_to_count(monkeypatch):
+    monkeypatch.setattr(mitogen.routes, 'MAX_PAIRS', 3)
+    routes = Routes(1, [0])
+    routes.parent_link = 'up'
+    for number in range(2, 20):
+        routes.add(number, 'below')
+        assert routes.egress(Message(0, number), 'below') == ('up', '')

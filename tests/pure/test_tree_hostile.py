@@ -6,6 +6,7 @@ import operator
 import pytest
 
 import mitogen.core
+import mitogen.modules.relay
 from mitogen.core import (
     ADD_ROUTE,
     ALLOCATE_ID,
@@ -259,3 +260,16 @@ def test_resources_that_are_in_no_package(tree, request_):
     answer = tree.job.context_of(tree.master).send_async(Message.pickled(request_, handle=GET_RESOURCE))
     tree.settle()
     assert answer.get(block=False).unpickle() is None
+
+
+def test_names_of_modules_from_below_another_context(tree, monkeypatch):
+    """That asks for them in its own name, so that one below it must not use up what it may ask for."""
+    monkeypatch.setattr(mitogen.modules.relay, 'MAX_ASKED_BETWEEN', 10)
+    between = tree[above('job')[0]]
+    for number in range(30):
+        for wanted in '', None:
+            tree['job'].say(Message(between.context_id, handle=GET_MODULE,
+                                    data=encode(('x%d_%s' % (number, wanted), wanted))))
+            tree.settle()
+    stream = between.router.stream_by_id(tree['job'].context_id)
+    assert len(stream.modules_sent) + len(stream.sources_sent) == 10
