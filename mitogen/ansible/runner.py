@@ -310,15 +310,28 @@ def _run_as_main(module: 'Dict[str, Any]') -> int:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
         return 0
-    except SystemExit as exc:
+    except BaseException as exc:
+        return _end_by(exc)
+
+
+def _end_by(exc: BaseException) -> int:
+    """Do what Python does when an exception ends a program; return the exit status."""
+    if isinstance(exc, SystemExit):
         if exc.code is None or isinstance(exc.code, int):
             return (exc.code or 0) & 0xff
         sys.stderr.write('%s\n' % (exc.code,))
-    except BaseException as exc:
-        trace = exc.__traceback__
-        while trace is not None and trace.tb_frame.f_globals is globals():
-            trace = trace.tb_next       # of no interest to whoever has to do with the module
+        return 1
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next       # of no interest to whoever has to do with the module
+    if sys.excepthook is sys.__excepthook__:
         traceback.print_exception(type(exc), exc, trace)
+        return 1
+    try:
+        sys.excepthook(type(exc), exc, trace)       # by this the module `file` of 2.16 tells of errors
+    except BaseException as other:
+        sys.excepthook = sys.__excepthook__
+        return _end_by(other)
     return 1
 
 
