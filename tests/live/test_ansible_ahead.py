@@ -1,11 +1,13 @@
 """mitogen.ansible.ahead: results that are told before they are known, and what becomes of those that are not so."""
 
 import os
+import subprocess
 import sys
 
 import pytest
 
 import mitogen.core
+import support
 from mitogen.ansible import ahead, commands, execute, runner, target
 from mitogen.call import CallChain
 
@@ -77,7 +79,6 @@ def test_steps_are_waited_for_elsewhere(router, child, steps, tmp_path):
 
 
 def subprocess_of(code):
-    import subprocess
     subprocess.check_call([sys.executable, '-c', code])
 
 
@@ -119,3 +120,15 @@ def test_modules_import_nothing_from_the_controller(child):
 def test_homes_are_known(child):
     found = child.call(target.describe)
     assert commands.foretold(['home', '~'], found['homes'], []) == os.path.expanduser('~') + '\n'
+
+
+@pytest.mark.parametrize('hook, said, status', [
+    ('print("told", name.__name__)', 'told ValueError', 1),
+    ('print("told"), sys.exit(3)', 'told', 3), ('sys.exit("no")', '', 1)])
+def test_a_module_that_tells_of_errors_by_a_hook(hook, said, status):
+    code = ('import sys; from mitogen.ansible import runner\n'
+            'def hook(name, exc, trace): %s\n'
+            'sys.excepthook = hook; sys.exit(runner._end_by(ValueError("no")))' % hook)
+    done = subprocess.run([sys.executable, '-c', code], env=dict(os.environ, PYTHONPATH=str(support.checkout())),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert (done.stdout.strip(), done.returncode) == (said, status), done.stderr
