@@ -172,7 +172,7 @@ class Executor:
         def again() -> None:
             result = self._do(worker, CallChain(account.context), step, argv, cwd)
             if result != expected:
-                raise failure_of_step(step[0], argv[-1], *result)
+                raise failure_of_step(step[0], wrapping.without_trailer(argv[-1]), *result)
         if step[0] != 'home':
             worker.ahead.add(account.context, again, target.do_natively, step)
         if step[0] == 'folder':

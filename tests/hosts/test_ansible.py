@@ -75,6 +75,17 @@ def differences(ours, theirs):
             yield '%s: %s is %r, not %r' % (ours[1], key, *found)
 
 
+def test_a_temporary_folder_that_cannot_be_made(ansible, python):
+    """Though the task was told that it had been."""
+    inventory = ansible.inventory({'target': {'ansible_user': 'mtgkey', 'ansible_remote_tmp': '/proc/none'}},
+                                  ansible_python_interpreter=python)
+    playbook = PING.replace('{name: ping, ping: }', '{name: copy, copy: {content: a, dest: /tmp/mitogen-never}}')
+    seen = [ansible.play(connection, playbook, inventory) for connection in (STOCK, SSH)]
+    assert seen[0][0] == seen[1][0] == 4, seen[1][1]
+    first, second = (re.sub(r'ansible-tmp-[\d.-]+', '', results[0][3]['msg']) for _, _, results in seen)
+    assert 'exited with result 1' in first and first == second
+
+
 # ---- Isolation
 
 

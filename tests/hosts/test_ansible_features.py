@@ -290,7 +290,7 @@ def test_a_killed_worker_takes_its_command_with_it(ansible, sleeping):
     assert process.returncode
 
 
-@pytest.mark.skipif('SOAK' not in os.environ, reason='each has a broker process of its own, as other tests show: SOAK=1')
+@pytest.mark.skipif('SOAK' not in os.environ, reason='each has a broker process of its own: SOAK=1')
 def test_two_versions_against_one_host(newest_ansible, machine, tmp_path, sshd, python):
     """At once, each with module utilities of its own."""
     (tmp_path / 'older').mkdir()
