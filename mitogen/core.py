@@ -45,7 +45,6 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType, ModuleType
     from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
     Function = Callable[..., Any]
 
@@ -66,8 +65,7 @@ DETACHING = 109         # child will live on without its parent
 CALL_SERVICE = 110      # mitogen.service
 GET_RESOURCE = 111      # a data file inside a package (importlib.resources)
 
-#: In `reply_to`: the message carries no value, only the reason why none will come.
-IS_DEAD = 999
+IS_DEAD = 999               #: In `reply_to`: the message carries no value, only the reason why none will come
 FIRST_FREE_HANDLE = 1000    # those below are the fixed ones
 #: Bytes taken at once from a descriptor that is not ours: a file, a terminal, a program's output.
 CHUNK_SIZE = 131072
@@ -409,9 +407,8 @@ class Module:
     :ivar submodules: names directly below a package, and '*' if there may be more; None for a plain module.
     :ivar compiled: what is in `source` is not text but code, for the Python that both ends of the link have."""
 
-    def __init__(self, fullname: str, path: str = '', source: 'Optional[bytes]' = None,
-                 submodules: 'Optional[Sequence[str]]' = None, package: str = '', reason: str = '',
-                 compiled: bool = False) -> None:
+    def __init__(self, fullname: str, path: str = '', source: 'Optional[bytes]' = None, submodules: 'Any' = None,
+                 package: str = '', reason: str = '', compiled: bool = False) -> None:
         self.fullname, self.path, self.source = fullname, path, source
         self.submodules, self.package, self.reason, self.compiled = submodules, package, reason, compiled
 
@@ -685,12 +682,12 @@ class Broker(Seed):
     def __init__(self) -> None:
         self._lock = threading.RLock()      # what a signal, or the garbage collector, calls in between may want it too
         self._deferred: 'List[Any]' = []            # under the lock, as are the next, and whether we are closed
-        self._driver, self._drives = -1, 0          # id of the thread at work, 0: none; how often one took it
+        # Id of the thread at work, 0: none; how often one that waits took that over; who else did, since then.
+        self._driver, self._drives, self._sent = -1, 0, 0
         self._waiting: 'Dict[int, Any]' = {}        # thread -> the queue that it waits in while another works
         self._call: 'Any' = SimpleQueue()           # what calls it
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
-        # Streams with something new to send. Not sent at once: what one turn has for a stream goes out in one piece.
-        self.outgoing: 'List[Any]' = []
+        self.outgoing: 'List[Any]' = []     # streams with something new; what a turn has for one goes out in one piece
         # glibc gives back free memory at once, and fetches it anew, page by page, for each large message: until it sees
         # a block as large as this go, none of whose pages is touched. mallopt(3): M_MMAP_THRESHOLD.
         bytes(31 << 20)
@@ -713,10 +710,14 @@ class Broker(Seed):
             if self._closed:
                 raise Error('the broker is shut down')
             # First, or Ctrl-C after the other would leave work of which the broker never hears.
-            if self._driver and not self._deferred:
-                self._waker.wake()
+            if not self._deferred:
+                if self._driver:
+                    self._waker.wake()
+                elif self._sent:    # again, and nobody has waited: there may be many more, and they shall go together
+                    self._call.put(True)
+                else:
+                    self._sent = self._driver = me
             self._deferred.append((fn, args, kwargs))
-            self._driver = self._driver or me
         if me == self._driver:      # nobody was at work
             self._leave()
             self.let_go()
@@ -823,7 +824,7 @@ class Broker(Seed):
                 if self._driver or self.stopping:
                     self._waiting[me] = queue
                 else:
-                    self._driver = me
+                    self._driver, self._sent = me, 0
                     self._drives += 1
             if me == self._driver:
                 self._settle()
@@ -845,8 +846,8 @@ class Broker(Seed):
 
     def let_go(self) -> None:
         """Call what is held, if it is."""
-        fn, self._held = self._held, None
-        (fn or bool)()
+        fn, self._held = self._held or bool, None
+        fn()
 
     def _ready(self, timeout: 'Optional[float]') -> 'Sequence[Tuple[int, int]]':
         """Wait for descriptors; return (descriptor, events). By poll(), which is right for the handful of a leaf."""
@@ -914,7 +915,7 @@ class Broker(Seed):
     def _end(self) -> None:
         # In the order in which they came: what a child has printed goes out before the link to its parent is closed.
         for stream in dict.fromkeys(sum(self._watched.values(), [])):
-            if stream not in (None, self._waker):
+            if stream and stream is not self._waker:
                 self._guard(stream, stream.on_disconnect)
         with self._lock:
             self._closed = True     # from here on defer() raises, and what it took before runs now
@@ -1067,7 +1068,7 @@ class Router(Seed):
                       name: 'Optional[str]' = None) -> 'Optional[Context]':
         """Return the Context with that id, created (with `via_id` as its parent's) or not if it is new. Any thread."""
         context = self._contexts.get(context_id)
-        if context is None and create:
+        if not context and create:
             context = self.context_class(self, context_id, name)
             if via_id is not None:
                 context.via = self.context_by_id(via_id)
@@ -1185,9 +1186,9 @@ class Router(Seed):
         for context_id in ids:
             with self._lock:
                 handlers = [(h, self._handlers[h]) for h in self._awaiting.pop(context_id, ()) if h in self._handlers]
-                for handle, handler in handlers:
+                for h, handler in handlers:
                     if not handler[1]:
-                        del self._handlers[handle]
+                        del self._handlers[h]
             self._bury(handlers, reason)
             context = self._contexts.get(context_id)
             if context:
@@ -1215,8 +1216,7 @@ class Context(Seed):
     """Stands for an interpreter somewhere, this one included. Signal: `disconnect`.
 
     Equal and hashable by router and id, which is unique in the tree; the name is for people. Can be sent in messages.
-    What calls functions comes with mitogen.parent. `via` is the Context that started it, or None.
-    """
+    What calls functions comes with mitogen.parent. `via` is the Context that started it, or None."""
 
     grown_in = 'mitogen.parent'
     travels_as = 'mitogen.core.Context'
@@ -1249,14 +1249,12 @@ Router.context_class = Context
 class Receiver:
     """Messages to one handle of this context, for threads to wait on. Parameters as in Router.add_handler().
 
-    :ivar notify: function that is called with the receiver after each arrival, on the broker thread, and after close().
-    """
+    :ivar notify: called with the receiver after each arrival, on the broker thread, and after close()"""
 
     notify: 'Optional[Callable[[Any], None]]' = None
 
     def __init__(self, router: Router, handle: 'Optional[int]' = None, persist: bool = True,
-                 respondent: 'Optional[Context]' = None, policy: 'Optional[Function]' = None,
-                 overwrite: bool = False) -> None:
+                 respondent: 'Optional[Context]' = None, policy: 'Any' = None, overwrite: bool = False) -> None:
         self.router = router
         self._latch = Latch(router.broker)
         self.handle = router.add_handler(self._on_receive, handle, persist, policy, respondent, overwrite)
@@ -1276,8 +1274,7 @@ class Receiver:
         """Wait for the next message, as Latch.get() does.
 
         :raises ChannelError: the other end is gone, closed or refused; the text says why. With `throw_dead` false the
-            dead message is returned.
-        """
+            dead message is returned."""
         msg: Message = self._latch.get(timeout, block)
         if msg.is_dead and throw_dead:
             raise ChannelError(msg.reason)
@@ -1366,8 +1363,7 @@ class Importer(Seed):
         if module is not None:
             then(module)
         elif first:
-            self.router.route(Message.pickled((fullname, wanted), dst_id=self.router.parent_ids[0],
-                                              handle=GET_MODULE))
+            self.router.route(Message.pickled((fullname, wanted), dst_id=self.router.parent_ids[0], handle=GET_MODULE))
 
     def fetch(self, fullname: str, wanted: str = '') -> Module:
         """Wait for a module from the parent; raise ImportError, with the reason, when none comes."""
@@ -1407,10 +1403,10 @@ class Importer(Seed):
     def create_module(self, spec: 'Any') -> None:
         """Let the import system make it."""
 
-    def exec_module(self, module: 'ModuleType') -> None:
+    def exec_module(self, module: 'Any') -> None:
         exec(self.get_code(module.__name__), module.__dict__)
 
-    def get_code(self, fullname: str) -> 'CodeType':
+    def get_code(self, fullname: str) -> 'Any':
         record = self.record(fullname)
         source: 'Any' = zlib.decompress(record.source)      # type: ignore[arg-type]
         try:
@@ -1507,7 +1503,7 @@ class LoggingWatch:
                     spec.loader.exec_module = self._exec_module
                     return spec
 
-    def _exec_module(self, module: 'ModuleType') -> None:
+    def _exec_module(self, module: 'Any') -> None:
         self._execute(module)
         self._connect()
 

@@ -24,10 +24,12 @@ Thread = dict[str, Any]
 
 # Programs of the other threads: what they do, one after the other.
 CALL, SEND, CLOSE = 'call', 'send', 'close'
+WORK, WAITING = 'work', 'waiting'       # what the own thread is called for
 CASES = [
     {'A': [CALL]},
     {'A': [CALL, CALL, CALL]},
     {'A': [CALL, SEND], 'B': [SEND]},
+    {'A': [CALL, SEND, SEND, CALL]},
     {'A': [CALL, CALL], 'B': [CALL, CALL]},
     {'A': [CALL, CALL], 'B': [SEND, SEND]},
     {'A': ['wait'], 'B': [CALL, CLOSE]},
@@ -44,16 +46,17 @@ class State:
     threads: dict[str, Thread]
     deferred: list[str] = dataclasses.field(default_factory=list)
     waiting: list[str] = dataclasses.field(default_factory=list)
-    calls: list[bool] = dataclasses.field(default_factory=list)
+    calls: list[str] = dataclasses.field(default_factory=list)      # WORK, WAITING or '': none waited
     answers: list[str] = dataclasses.field(default_factory=list)
     dozing: bool = False
+    sent: bool = False
     drives: int = 0
     waker: bool = False
 
     def copy(self) -> 'State':
         return State(self.driver, dict(self.queues), {name: dict(thread) for name, thread in self.threads.items()},
                      list(self.deferred), list(self.waiting), list(self.calls), list(self.answers), self.dozing,
-                     self.drives, self.waker)
+                     self.sent, self.drives, self.waker)
 
 
 Steps = Iterator[tuple[str, State]]
@@ -107,10 +110,14 @@ def at_next(state: State, name: str, thread: Thread) -> Steps:
 
 def at_defer(state: State, name: str, thread: Thread) -> Steps:
     after = go(state, name, 'defer_idle')
-    if after.driver and not after.deferred:
-        after.waker = True
+    if not after.deferred:
+        if after.driver:
+            after.waker = True
+        elif after.sent:
+            after.calls.append(WORK)
+        else:
+            after.sent, after.driver = True, name
     after.deferred.append(thread['what'])
-    after.driver = after.driver or name
     yield 'defer', after
 
 
@@ -118,7 +125,7 @@ def at_defer_idle(state: State, name: str, thread: Thread) -> Steps:
     if state.driver == name:
         yield 'nobody was at work', go(state, name, 'leave')
     else:
-        yield 'somebody is at work', go(state, name, thread['then'])
+        yield 'somebody else does it', go(state, name, thread['then'])
 
 
 def at_leave(state: State, name: str, thread: Thread) -> Steps:
@@ -136,7 +143,7 @@ def at_leave_locked(state: State, name: str, thread: Thread) -> Steps:
         after.driver = 0
         if after.dozing or after.waiting:
             after.dozing = False
-            after.calls.append(bool(after.waiting))
+            after.calls.append(WAITING if after.waiting else '')
     yield 'leave', after
 
 
@@ -148,7 +155,7 @@ def at_wait_for(state: State, name: str, thread: Thread) -> Steps:
     if state.driver:
         after.waiting = sorted({*after.waiting, name})
     else:
-        after.driver, after.drives = name, after.drives + 1
+        after.driver, after.drives, after.sent = name, after.drives + 1, False
         settle(after)
     yield 'wait_for', after
 
@@ -214,8 +221,8 @@ def at_rest_wait(state: State, name: str, thread: Thread) -> Steps:
 
 
 def at_rest_locked(state: State, name: str, thread: Thread) -> Steps:
-    # What was put is the table of those who wait, so it counts as it is now.
-    needed = thread['needed'] and bool(state.waiting)
+    # What _leave has put is the table of those who wait, so it counts as it is now.
+    needed = thread['needed'] == WORK or thread['needed'] == WAITING and bool(state.waiting)
     after = go(state, name, 'main' if needed and not state.driver else 'rest_look')
     if needed and not state.driver:
         after.driver = name

@@ -243,9 +243,8 @@ class ChildStream(mitogen.core.Stream):
                 self._watch_exit(0.001)
 
     def _kill_and_wait(self) -> None:
-        """Without a broker that could wait: not for long."""
-        self.process.kill()
-        give_up = time.monotonic() + 0.5
+        """Without a broker that could wait: not for long. What is killed ends soon, unless the machine is very busy."""
+        give_up = time.monotonic() + (5 if self.process.kill() else 0.5)
         while self.process.poll() is None and time.monotonic() < give_up:
             time.sleep(0.005)
 

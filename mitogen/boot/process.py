@@ -58,13 +58,14 @@ class Process:
         if popen:
             popen.returncode = 0        # or Python would complain that we do not wait for it
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal, if it still runs and is ours to kill (one that sudo started is not)."""
-        if self.poll() is None:
-            try:
+    def kill(self, number: int = signal.SIGKILL) -> bool:
+        """Send a signal, if it still runs; return whether it was ours to kill (one that sudo started is not)."""
+        try:
+            if self.poll() is None:
                 os.kill(self.pid, number)
-            except OSError:
-                pass
+            return True
+        except OSError:
+            return False
 
 
 class Child:
@@ -99,7 +100,8 @@ class _Terminal:
 
 def widen(fd: int, size: int = 512 << 10) -> None:
     """Have a pipe hold `size` bytes, if it is a pipe and the system lets us: between two busy processes each megabyte
-    then takes fewer turns. Of such pipes Linux gives an account 64 MiB (pipe(7): pipe-user-pages-soft)."""
+    then takes fewer turns. `Side.read` takes all of it at once. Of such pipes Linux gives an account 64 MiB (pipe(7):
+    pipe-user-pages-soft)."""
     try:
         fcntl.fcntl(fd, F_SETPIPE_SZ, size)
     except OSError:

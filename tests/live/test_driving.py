@@ -72,6 +72,22 @@ def test_what_is_sent_goes_out_at_once_though_nobody_waits(router, child):
     assert gone > 40        # else the broker's own thread was at work
 
 
+def test_calls_that_nobody_waits_for_yet_go_together(router, child, monkeypatch):
+    side, writes = router.stream_by_id(child.context_id).transmit_side, []
+    write = side.write
+    monkeypatch.setattr(side, 'write', lambda buffers: writes.append(len(buffers)) or write(buffers))
+    receivers = [child.call_async(targets.echo, number) for number in range(1000)]
+    assert [receiver.get().unpickle() for receiver in receivers] == list(range(1000))
+    assert len(writes) < 500        # 10 or so; each takes a few buffers per message
+
+
+def test_what_follows_leaves_too_though_nobody_waits(router, child, tmp_path):
+    for number in range(30):
+        for name in 'abc':
+            child.call_no_reply(os.mkdir, str(tmp_path / (name + str(number))))
+        support.wait_for(lambda number=number: (tmp_path / ('c%d' % number)).exists())
+
+
 @pytest.mark.parametrize('close', [Receiver.close, lambda receiver: receiver._on_receive(Message())])
 def test_who_drives_wakes_for_what_comes_from_another_thread(router, child, close):
     receivers, woken = [Receiver(router) for _ in range(20)], []
