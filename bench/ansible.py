@@ -18,7 +18,6 @@ import json
 import os
 import pathlib
 import select
-import shutil
 import signal
 import socket
 import statistics
@@ -27,16 +26,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+
+from target import Held, Network, make_keys, sshd
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-HELD = ROOT / 'bench' / 'held.py'
-LINK = ROOT / 'tests' / 'hosts' / 'delay_link.py'
 
 LINEAR = 'mitogen==0.3.54'
-NEAR, FAR = '10.79.0.1', '10.79.0.2'
-DELAY = 25                  # milliseconds each way
+DELAY = 25      # milliseconds each way
 
 TASKS = '''
     - ping:
@@ -66,21 +62,6 @@ TASKS = '''
 CASES = {'ping': ('\n    - ping:\n', 1, [], False), 'one': (TASKS, 1, [], False),
          'become': (TASKS, 1, ['--become'], False), 'hosts': (TASKS, 20, ['-f', '10'], False),
          'far': (TASKS, 1, [], True)}
-
-SSHD = '''
-Port {port}
-ListenAddress {host}
-HostKey {folder}/hostkey
-PidFile none
-AuthorizedKeysFile {folder}/key.pub
-StrictModes no
-UsePAM no
-PermitRootLogin prohibit-password
-MaxStartups 1000
-MaxSessions 1000
-Subsystem sftp internal-sftp
-SetEnv HOME={folder}
-'''
 
 
 class Counter(threading.Thread):
@@ -118,49 +99,6 @@ class Counter(threading.Thread):
                 other.close()
 
 
-class Held:
-    """A command under bench/held.py: ended, with all that it has started, by end()."""
-
-    def __init__(self, report: pathlib.Path, command: 'list[Any]', **options: Any) -> None:
-        self._report = report
-        self.process = subprocess.Popen([sys.executable, str(HELD), str(report), *map(str, command)],
-                                        stdin=subprocess.PIPE, text=True, **options)
-
-    def wait(self, timeout: float) -> 'dict[str, float]':
-        """Wait for the command's end; return what has been reported of it."""
-        try:
-            self.process.wait(timeout)
-        finally:
-            self.end()
-        return json.loads(self._report.read_text())     # type: ignore[no-any-return]
-
-    def end(self) -> None:
-        self.process.stdin.close()      # type: ignore[union-attr]
-        self.process.wait()
-
-
-class Network:
-    """The one on which the target is: loopback, or one with a delay.
-
-    :ivar host: address of the target; near, far: what commands at each end begin with.
-    """
-
-    def __init__(self, is_far: bool) -> None:
-        self._link: Any = None
-        self.host, self.near, self.far = '127.0.0.1', [], []    # type: str, list[str], list[str]
-        if is_far:
-            self._link = subprocess.Popen([sys.executable, str(LINK), str(DELAY), NEAR, FAR], text=True,
-                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            self.host = FAR
-            self.near, self.far = (['nsenter', '--net=/proc/%d/fd/%s' % (self._link.pid, number)]
-                                   for number in self._link.stdout.readline().split())
-
-    def close(self) -> None:
-        if self._link:
-            self._link.stdin.close()
-            self._link.wait()
-
-
 class Bench:
     """Runs playbooks.
 
@@ -170,8 +108,7 @@ class Bench:
 
     def __init__(self, folder: pathlib.Path, programs: pathlib.Path) -> None:
         self._folder, self._programs = folder, programs
-        for name in 'hostkey', 'key':
-            subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', folder / name], check=True)
+        make_keys(folder)
         (folder / 'template.j2').write_text('host {{ inventory_hostname }}\n' * 20)
         (folder / 'ansible.cfg').touch()
         strategies = next(programs.parent.glob('lib/python*/site-packages/ansible_mitogen/plugins/strategy'), '')
@@ -181,32 +118,12 @@ class Bench:
             'linear': ('ssh', {'ANSIBLE_STRATEGY': 'mitogen_linear', 'ANSIBLE_STRATEGY_PLUGINS': str(strategies)}),
             'ours': ('mitogen.ansible.ssh', {'PYTHONPATH': str(ROOT)})}
 
-    @contextlib.contextmanager
-    def _target(self, network: Network) -> 'Iterator[tuple[Held, int]]':
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            port = probe.getsockname()[1]
-        (self._folder / 'sshd_config').write_text(SSHD.format(port=port, host=network.host, folder=self._folder))
-        pathlib.Path('/run/sshd').mkdir(mode=0o755, exist_ok=True)
-        program = shutil.which('sshd', path='/usr/sbin:/usr/local/sbin') or '/usr/sbin/sshd'
-        sshd = Held(self._folder / 'target.json', network.far + [program, '-D', '-e', '-f',
-                                                                self._folder / 'sshd_config'],
-                    stderr=subprocess.PIPE)
-        try:
-            while 'listening' not in (line := sshd.process.stderr.readline()):      # type: ignore[union-attr]
-                if not line:
-                    raise SystemExit('sshd does not start')
-            threading.Thread(target=sshd.process.stderr.read, daemon=True).start()  # type: ignore[union-attr]
-            yield sshd, port
-        finally:
-            sshd.end()
-
     def run(self, way: str, case: str, network: Network, count: bool) -> 'dict[str, float]':
         """Run a playbook once; return `seconds`, `cpu`, `remote`, and `bytes` if these are counted."""
         tasks, hosts, arguments, _ = CASES[case]
         connection, environ = self.ways[way]
         (self._folder / 'playbook.yml').write_text('- hosts: all\n  gather_facts: false\n  tasks:' + tasks)
-        with self._target(network) as (sshd, port):
+        with sshd(self._folder, network) as port:
             counter = Counter(network.host, port) if count and not network.near else None
             variables = {'ansible_host': network.host, 'ansible_port': counter.port if counter else port,
                          'ansible_ssh_private_key_file': str(self._folder / 'key'), 'ansible_user': 'root',
@@ -233,7 +150,7 @@ class Bench:
 
     def measure(self, case: str, ways: 'list[str]', rounds: int) -> 'dict[str, dict[str, float]]':
         """Run all ways in turn; return the medians."""
-        network = Network(CASES[case][3])
+        network = Network(DELAY if CASES[case][3] else None)
         try:
             first = {way: self.run(way, case, network, True) for way in ways}
             seen: 'dict[str, list[dict[str, float]]]' = {way: [] for way in ways}

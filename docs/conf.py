@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import drawings  # noqa: E402
+import plots  # noqa: E402
 
 import mitogen  # noqa: E402
 
@@ -46,7 +47,14 @@ def for_users(app, what, name, obj, options, lines):
         lines[first + 1:] = re.sub(r'^Ring \d[^.:;]*[.:;] ?', '', '\n'.join(lines[first + 1:]), flags=re.M).split('\n')
 
 
+def draw(app):
+    """Draw what the pages show."""
+    folder = os.path.join(app.srcdir, '_build', 'drawings')
+    drawings.write(folder)
+    plots.write(os.path.join(app.srcdir, 'curves.json'), folder)
+
+
 def setup(app):
     app.connect('autodoc-process-docstring', for_users)
     app.connect('source-read', read_changelog)
-    app.connect('builder-inited', lambda app: drawings.write(os.path.join(app.srcdir, '_build', 'drawings')))
+    app.connect('builder-inited', draw)

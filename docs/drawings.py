@@ -61,6 +61,10 @@ class Drawing:
         if arrow:
             self._head(points[-2], points[-1], colour)
 
+    def dot(self, x, y, colour):
+        """Draw a point of a curve."""
+        self._shapes.append('<circle cx="%g" cy="%g" r="3" fill="{%s}"/>' % (x, y, colour))
+
     def _head(self, start, end, colour):
         length = ((end[0] - start[0]) ** 2 + (end[1] - start[1]) ** 2) ** 0.5
         along = (end[0] - start[0]) / length * 9, (end[1] - start[1]) / length * 9
@@ -204,11 +208,11 @@ def threads():
 DRAWINGS = {'connection': connection, 'hops': hops, 'rights': rights, 'threads': threads}
 
 
-def write(folder):
+def write(folder, functions=DRAWINGS):
     """Write all drawings into a folder, as NAME-light.svg and NAME-dark.svg."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in DRAWINGS.items():
+    for name, draw in functions.items():
         for theme in THEMES:
             (folder / ('%s-%s.svg' % (name, theme))).write_text(draw().svg(theme), encoding='utf-8')
 

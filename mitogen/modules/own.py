@@ -54,7 +54,8 @@ def smallest(fullname: str, source: bytes) -> bytes:
     # One at a time: many threads begin with the same module. And in CPython 3.11 parsing in two threads can fail ("AST
     # constructor recursion depth mismatch").
     with _lock:
-        small = _made.get(digest) or next(filter(None, (_kept(path, digest) for path in places)), None)
+        kept = [_made.get(digest), *(_kept(path, digest) for path in places)]
+        small = next((source for source in kept if source is not None), None)       # b'' is that of a docstring
         if small is None:
             text = shorten_locals(mitogen.minify.minimize_source(source.decode()))
             small = _made[digest] = shorten_private(text, private_names()).encode()

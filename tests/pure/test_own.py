@@ -150,6 +150,14 @@ def test_it_is_made_once(kept, cached, monkeypatch):
     assert own.smallest('x', SOURCE) == SMALL
 
 
+def test_a_module_of_which_nothing_is_left_is_made_once(kept, monkeypatch):
+    assert own.smallest('x', b'"""Text."""') == b''
+    monkeypatch.delattr(own, 'shorten_locals')
+    assert own.smallest('x', b'"""Text."""') == b''
+    as_another_process(monkeypatch)
+    assert own.smallest('x', b'"""Text."""') == b''
+
+
 @pytest.mark.parametrize('content', [b'', b'nonsense', b'x' * 100])
 def test_what_does_not_fit_is_made_anew(kept, content):
     kept.write_bytes(content)
