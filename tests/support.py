@@ -3,6 +3,7 @@
 Nothing in here knows of mitogen, so that a broken library cannot break the tools that measure it.
 """
 
+import contextlib
 import functools
 import itertools
 import os
@@ -138,6 +139,15 @@ def processes():
             status = process_status(int(entry))
             if status:
                 found[int(entry)] = status
+    return found
+
+
+def shown(pid):
+    """Command line and environment of a process, as far as they can be read."""
+    found = []
+    for name in 'cmdline', 'environ':
+        with contextlib.suppress(OSError):
+            found.append(pathlib.Path('/proc/%d/%s' % (pid, name)).read_bytes())
     return found
 
 

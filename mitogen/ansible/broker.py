@@ -20,7 +20,7 @@ from typing import Any
 import mitogen.core
 import mitogen.master
 from mitogen.ansible import wire
-from mitogen.ansible.execute import Abandoned, Executor, failure_of
+from mitogen.ansible.execute import Abandoned, Executor, Failure, Worker, failure_of
 from mitogen.ansible.tree import Tree
 from mitogen.peer import peer_uid
 
@@ -107,17 +107,20 @@ class Server:
 
     def _serve(self, sock: socket.socket) -> None:
         self._count(1)
+        worker = Worker(lambda: is_open(sock), self._executor.pending)
         with sock, contextlib.suppress(wire.Closed, Abandoned):
             while True:
-                wire.send(sock, self._answer(wire.receive(sock), sock))
+                wire.send(sock, self._answer(wire.receive(sock), worker))
+        with contextlib.suppress(mitogen.core.Error, Failure, Abandoned):
+            worker.ahead.settle()       # its temporary folder is removed, or cannot be: there is nobody to tell
         self._count(-1)
 
-    def _answer(self, request: 'dict[str, Any]', sock: socket.socket) -> Any:
+    def _answer(self, request: 'dict[str, Any]', worker: Worker) -> Any:
         if request['op'] == 'stay':
             self._stay.ask(request['pid'], request['seconds'])
             return 'done', None
         try:
-            return 'done', self._executor.serve(request, lambda: is_open(sock))
+            return 'done', self._executor.serve(request, worker)
         except Abandoned:
             raise
         except Exception as exc:
@@ -171,7 +174,8 @@ def main(args: 'list[str]') -> None:
     gc.enable()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with mitogen.master.Router() as router:
-        server = Server(path, Executor(Tree(router)), shared=persist)
+        executor = Executor(Tree(router))
+        server = Server(path, executor, shared=persist)
         try:
             os.write(1, b'ready\n')
             null = os.open(os.devnull, os.O_WRONLY)
@@ -182,5 +186,6 @@ def main(args: 'list[str]') -> None:
                 server.wait_for_playbooks()
                 server.close()
                 server.wait_for_workers()       # who has come at the last moment
+            executor.pending.wait()
         finally:
             server.close()

@@ -84,3 +84,24 @@ def step(text: str) -> 'list[Any] | None':
         return ['chmod', match.group(1), match.group(2).split()]
     match = EXISTS.match(text)
     return ['exists', match.group(1)] if match else None
+
+
+def foretold(step: 'list[Any]', homes: 'dict[str, str]', folders: 'list[str]') -> 'str | None':
+    """Return what a step writes when it works; None: that is not known before, or others may see what it does.
+
+    :param homes: ``~`` and ``~name`` -> folder, as far as they are known.
+    :param folders: temporary ones of the same task.
+    """
+    kind = step[0]
+    if kind == 'home':
+        return homes[step[1]] + '\n' if step[1] in homes else None
+    if kind == 'folder':
+        return None if step[2].startswith('~') else '%s=%s\n' % (step[3], step[2])
+    paths = {'remove': step[1:2], 'chmod': step[2] if kind == 'chmod' else []}.get(kind)
+    return '' if paths and all(is_within(path, folders) for path in paths) else None
+
+
+def is_within(path: str, folders: 'list[str]') -> bool:
+    """Whether a path is one of these folders, or in one of them."""
+    return '..' not in path.split('/') and any((path.rstrip('/') + '/').startswith(folder.rstrip('/') + '/')
+                                               for folder in folders)

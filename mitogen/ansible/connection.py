@@ -191,6 +191,8 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def _raise(self, failure: attach.Failed) -> None:
         text = str(failure)
+        if failure.kind == 'folder':
+            raise AnsibleConnectionFailure(text)
         if failure.kind in ('unreachable', 'python'):
             raise AnsibleConnectionFailure('Failed to connect to the host via %s: %s' % (self.transport, text))
         if failure.kind == 'password':

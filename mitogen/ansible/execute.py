@@ -7,25 +7,34 @@ worker turns into an error of Ansible:
 * ``unreachable``: the host cannot be reached, or was lost;
 * ``password``: a password is missing or wrong; ``become``: that of a become plugin;
 * ``python``: there is no interpreter to begin with, so another way has to be found;
-* ``file``: a file cannot be read or written; ``bug``: anything else.
+* ``file``: a file cannot be read or written; ``folder``, ``mode``: a temporary folder cannot be made, or given a mode,
+  which the worker was told had been done; ``bug``: anything else.
 """
 
+import io
 import itertools
 import json
 import os
 import shlex
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import mitogen.boot.dialogue
 import mitogen.core
 from mitogen.ansible import commands, runner, target, wrapping
+from mitogen.ansible.ahead import Ahead, Pending
 from mitogen.ansible.ansiballz import Library, Module
 from mitogen.ansible.tree import Account, Tree
+from mitogen.call import CallChain
 
 #: Seconds between two looks whether the worker is still there.
 LOOK = 0.5
+
+#: What Ansible says when a temporary folder cannot be made.
+NO_FOLDER = ('Failed to create temporary directory. In some cases, you may have been able to authenticate and did not '
+             'have permissions on the target directory. Consider changing the remote tmp path in ansible.cfg to a path '
+             'rooted in "/tmp", for more error information use -vvv. Failed command was: %s, exited with result %d')
 
 #: Bytes of a file in one message, and messages under way: enough for a fast network with a delay.
 PART, PARTS = 256 * 1024, 8
@@ -74,6 +83,31 @@ def user_in_question(module: Module) -> 'str | None':
     return None
 
 
+def failure_of_step(kind: str, text: str, status: int, out: bytes, err: bytes) -> Failure:
+    """What to tell a worker of a step that has not worked, though it was told so: what Ansible would say of it.
+
+    :param text: the command.
+    """
+    errors, output = (data.decode('utf-8', 'replace') for data in (err, out))
+    if kind != 'folder':
+        return Failure('mode', 'Failed to set execute bit on remote files (rc: %s, err: %s)' % (status, errors))
+    if 'No space left on device' in errors:
+        return Failure('folder', errors)
+    return Failure('folder', NO_FOLDER % (text, status) + (', stdout output: %s' % output if output else ''))
+
+
+class Worker:
+    """One that is served.
+
+    :ivar is_there: whether it still is.
+    :ivar ahead: what it believes to have been done.
+    :ivar folders: temporary ones that it has made. What is done there concerns nobody else.
+    """
+
+    def __init__(self, is_there: 'Callable[[], bool]', pending: Pending) -> None:
+        self.is_there, self.ahead, self.folders = is_there, Ahead(pending), []      # type: Any, Ahead, list[str]
+
+
 class Executor:
     """Serves workers.
 
@@ -84,18 +118,18 @@ class Executor:
         self._tree = tree
         self._library, self._library_lock = Library(), threading.Lock()
         self._numbers = itertools.count(1)
+        self.pending = Pending()
 
-    def serve(self, request: 'dict[str, Any]', is_there: 'Callable[[], bool]') -> Any:
+    def serve(self, request: 'dict[str, Any]', worker: 'Worker') -> Any:
         """Do what a worker asks for, and return the answer.
 
-        :param is_there: whether the worker still is.
-        :raises Abandoned: it was not.
+        :raises Abandoned: it was not there any more.
         """
         operations: 'dict[str, Callable[..., Any]]' = {'prepare': self._prepare, 'exec': self._exec, 'put': self._put,
                                                        'fetch': self._fetch, 'reset': self._reset}
-        return operations[request.pop('op')](is_there=is_there, **request)
+        return operations[request.pop('op')](worker, **request)
 
-    def _prepare(self, login: Any, is_there: 'Callable[[], bool]') -> None:
+    def _prepare(self, worker: 'Worker', login: Any) -> None:
         """Log in, while the worker still makes up what to run there."""
         account = self._tree.account(login, None)
         if not account.prepared:
@@ -104,8 +138,8 @@ class Executor:
 
     # commands
 
-    def _exec(self, login: Any, become: Any, shell: str, text: str, whole: str, data: bytes, cwd: 'str | None',
-              is_there: 'Callable[[], bool]') -> Any:
+    def _exec(self, worker: 'Worker', login: Any, become: Any, shell: str, text: str, whole: str, data: bytes,
+              cwd: 'str | None') -> Any:
         """Run ``shell -c text``, or what it means.
 
         :param whole: the text with what makes it run as another user.
@@ -113,7 +147,6 @@ class Executor:
         :param cwd: folder to run it in; None: where a login ends up.
         :returns: (exit status, output, errors).
         """
-        number = '%d' % next(self._numbers)
         try:
             account = self._tree.account(login, become)
         except mitogen.boot.dialogue.ConnectError as exc:
@@ -121,71 +154,123 @@ class Executor:
                 raise
             # There is no such user, or no Python for it. Whatever it is, the command itself will tell.
             account, text = self._tree.account(login, None), whole
-        meaning = wrapping.without_trailer(text)
-        if data:
-            native = self._module(login, account, number, meaning, data, cwd)
-            if native is not None:
-                return self._wait(native[0], native[1], number, is_there)
-        argv = (shlex.split(shell) or ['']) + ['-c', text]
+        meaning, argv = wrapping.without_trailer(text), (shlex.split(shell) or ['']) + ['-c', text]
         step = None if data else commands.step(meaning)
         if step:
-            receiver = account.context.call_async(target.do, number, step, argv, cwd)
-        else:
-            receiver = account.context.call_async(target.shell, number, argv, data, cwd)
-        return self._wait(receiver, account.context, number, is_there)
+            return self._step(worker, account, step, argv, cwd)
+        return worker.ahead.behind(lambda: data and self._module(worker, login, account, meaning, data, cwd)
+                                   or self._shell(worker, account, argv, data, cwd))
 
-    def _module(self, login: Any, account: Account, number: str, text: str, data: bytes, cwd: 'str | None') -> Any:
-        """Start a module natively; None: it is none, or cannot be."""
+    def _step(self, worker: 'Worker', account: Account, step: 'list[Any]', argv: 'list[str]',
+              cwd: 'str | None') -> Any:
+        """Do something about temporary files, or tell already what will have been done."""
+        told = commands.foretold(step, account.found['homes'], worker.folders)
+        if told is None:
+            return worker.ahead.behind(lambda: self._do(worker, worker.ahead.chain(account.context), step, argv, cwd))
+        expected = 0, told.encode('utf-8', 'surrogateescape'), b''
+
+        def again() -> None:
+            result = self._do(worker, CallChain(account.context), step, argv, cwd)
+            if result != expected:
+                raise failure_of_step(step[0], wrapping.without_trailer(argv[-1]), *result)
+        if step[0] != 'home':
+            worker.ahead.add(account.context, again, target.do_natively, step)
+        if step[0] == 'folder':
+            worker.folders.append(step[2])
+        return expected
+
+    def _do(self, worker: 'Worker', chain: CallChain, step: 'list[Any]', argv: 'list[str]', cwd: 'str | None') -> Any:
+        number = self._number()
+        return self._wait(worker, chain.call_async(target.do, number, step, argv, cwd), chain.context, number)
+
+    def _shell(self, worker: 'Worker', account: Account, argv: 'list[str]', data: bytes, cwd: 'str | None') -> Any:
+        number, chain = self._number(), worker.ahead.chain(account.context)
+        return self._wait(worker, chain.call_async(target.shell, number, argv, data, cwd), chain.context, number)
+
+    def _number(self) -> str:
+        return '%d' % next(self._numbers)
+
+    def _module(self, worker: 'Worker', login: Any, account: Account, text: str, data: bytes,
+                cwd: 'str | None') -> Any:
+        """Run a module natively; None: it is none, or cannot be."""
         interpreter = commands.interpreter(text)
         module = interpreter and self._recognised(data)
         if not interpreter or not module:
             return None
-        name = user_in_question(module)
-        if name and name != account.user:
-            self._tree.leave_user(login, name)
-        chosen = account.runner(interpreter, module)
-        if chosen is None:
-            return None
+        self._spare_users(login, account, module)
+        options = {'env': interpreter.late, 'cwd': cwd, 'python': interpreter.only_word()}
+        number = self._number()
+        while True:
+            chosen = account.runner(interpreter, module)
+            if chosen is None:
+                return None
+            receiver = chosen.begin(number, module, self._library.files, options,
+                                    worker.ahead.chain(chosen.context))
+            if receiver is not None:
+                break
         try:
-            return chosen.begin(number, module, self._library.files, interpreter, cwd), chosen.context
-        except mitogen.core.CallError as exc:
-            # A Python that is too old for these modules, for example. Whatever it is, the ordinary way will tell.
-            mitogen.core.log(mitogen.core.INFO, 'a module is run the ordinary way: %s', exc)
+            return self._wait(worker, receiver, chosen.context, number)
+        except mitogen.core.CallError:
+            if chosen.is_warm():
+                raise
+            worker.ahead.settle()       # whatever it is, the ordinary way will tell
             return None
+
+    def _spare_users(self, login: Any, account: Account, module: Module) -> None:
+        """Before a module changes users: end what runs as one that it will not change otherwise."""
+        if module.fqn.rpartition('.')[2] == 'user':
+            account.found['homes'].clear()
+            self._tree.account(login, None).found['homes'].clear()
+        name = user_in_question(module)
+        if name and name != account.found['user']:
+            self._tree.leave_user(login, name)
 
     def _recognised(self, data: bytes) -> 'Module | None':
         with self._library_lock:
             return self._library.module(data)
 
-    def _wait(self, receiver: Any, context: Any, number: str, is_there: 'Callable[[], bool]') -> Any:
+    def _wait(self, worker: 'Worker', receiver: Any, context: Any, number: str) -> Any:
         while True:
             try:
                 return receiver.get(LOOK).unpickle()
             except mitogen.core.TimeoutError:
-                if not is_there():
+                if not worker.is_there():
                     receiver.close()
                     context.call_no_reply(target.cancel, number)
                     raise Abandoned from None
 
     # files
 
-    def _put(self, login: Any, source: str, path: str, is_there: 'Callable[[], bool]') -> None:
+    def _put(self, worker: 'Worker', login: Any, source: str, path: str) -> None:
         context = self._tree.account(login, None).context
-        waiting: 'list[Any]' = []
         try:
             with open(source, 'rb') as fp:
-                data, begin = fp.read(PART), True
-                while begin or data:
-                    waiting.append(context.call_async(target.write, path, data, begin))
-                    if len(waiting) > PARTS:
-                        waiting.pop(0).get().unpickle()
-                    data, begin = fp.read(PART), False
-            for receiver in waiting:
-                receiver.get().unpickle()
-        except (OSError, mitogen.core.CallError) as exc:
+                if os.fstat(fp.fileno()).st_size < PART and commands.is_within(path, worker.folders):
+                    data = fp.read()        # as it is now: the worker may remove it
+                    worker.ahead.add(context, lambda: self._write(context, path, io.BytesIO(data)), target.write, path,
+                                     data, True)
+                else:
+                    worker.ahead.settle()
+                    self._write(context, path, fp)
+        except OSError as exc:
             raise Failure('file', str(exc)) from None
 
-    def _fetch(self, login: Any, path: str, destination: str, is_there: 'Callable[[], bool]') -> None:
+    def _write(self, context: Any, path: str, fp: 'BinaryIO') -> None:
+        waiting: 'list[Any]' = []
+        data, begin = fp.read(PART), True
+        try:
+            while begin or data:
+                waiting.append(context.call_async(target.write, path, data, begin))
+                if len(waiting) > PARTS:
+                    waiting.pop(0).get().unpickle()
+                data, begin = fp.read(PART), False
+            for receiver in waiting:
+                receiver.get().unpickle()
+        except mitogen.core.CallError as exc:
+            raise Failure('file', str(exc)) from None
+
+    def _fetch(self, worker: 'Worker', login: Any, path: str, destination: str) -> None:
+        worker.ahead.settle()
         context = self._tree.account(login, None).context
         try:
             with open(destination, 'wb') as fp:
@@ -203,5 +288,6 @@ class Executor:
                 os.unlink(destination)
             raise Failure('file', str(exc)) from None
 
-    def _reset(self, login: Any, is_there: 'Callable[[], bool]') -> None:
+    def _reset(self, worker: 'Worker', login: Any) -> None:
+        self.pending.wait()
         self._tree.forget(login)

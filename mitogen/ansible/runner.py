@@ -53,13 +53,49 @@ _sources = {}       # type: Dict[str, bytes]        # digest -> source
 _codes = {}         # type: Dict[str, CodeType]     # digest and path -> compiled
 
 
+class OwnOnly:
+    """Stands before the finder of this library while modules are imported: what is not here is not asked for.
+
+    It would cost a round trip each, and what came would be the controller's. For this thread alone: others may well
+    want something of this library meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(_place_of_own(), self)
+
+    def __exit__(self, *error: 'Any') -> None:
+        sys.meta_path.remove(self)
+
+    def find_spec(self, fullname: str, path: 'Any' = None, target: 'Any' = None) -> 'Optional[ModuleSpec]':
+        if threading.get_ident() != self._thread:
+            return None
+        for finder in sys.meta_path[_place_of_own() + 1:]:      # that of `six` stands behind
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                return spec
+        raise ModuleNotFoundError('No module named %r' % fullname, name=fullname)
+
+
+def _place_of_own() -> int:
+    places = [place for place, finder in enumerate(sys.meta_path) if isinstance(finder, mitogen.core.Importer)]
+    return places[0] if places else len(sys.meta_path)
+
+
+def _is_own(name: str) -> bool:
+    return name == 'mitogen' or name.startswith(('mitogen.', '__mitogen'))
+
+
 def prepare() -> None:
     """Import what modules will import of the standard library."""
-    for name in STANDARD:
-        try:
-            __import__(name)
-        except ImportError:
-            pass            # too new, too old, or left out here
+    with OwnOnly():
+        for name in STANDARD:
+            try:
+                __import__(name)
+            except ImportError:
+                pass            # too new, too old, or left out here
 
 
 def keep(files: 'Dict[str, bytes]') -> None:
@@ -133,9 +169,10 @@ def warm(members: 'Dict[str, str]') -> 'Dict[str, str]':
     finder = Finder(members)
     sys.meta_path.insert(0, finder)
     try:
-        for path in COMMON:
-            if path in members:
-                __import__(path[:-3].replace('/', '.'))
+        with OwnOnly():
+            for path in COMMON:
+                if path in members:
+                    __import__(path[:-3].replace('/', '.'))
     finally:
         sys.meta_path.remove(finder)
     loaded = [name for name, module in list(sys.modules.items())
@@ -194,9 +231,8 @@ def _put_right(module: 'Dict[str, Any]', out: int, err: int) -> None:
             signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    own = ('mitogen.', '__mitogen')
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not type(finder).__module__.startswith(own)]
-    for name in [name for name in sys.modules if name == 'mitogen' or name.startswith(own)]:
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_own(type(finder).__module__)]
+    for name in [name for name in sys.modules if _is_own(name)]:
         del sys.modules[name]
     _open_streams()
     if 'random' in sys.modules:
@@ -274,15 +310,28 @@ def _run_as_main(module: 'Dict[str, Any]') -> int:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
         return 0
-    except SystemExit as exc:
+    except BaseException as exc:
+        return _end_by(exc)
+
+
+def _end_by(exc: BaseException) -> int:
+    """Do what Python does when an exception ends a program; return the exit status."""
+    if isinstance(exc, SystemExit):
         if exc.code is None or isinstance(exc.code, int):
             return (exc.code or 0) & 0xff
         sys.stderr.write('%s\n' % (exc.code,))
-    except BaseException as exc:
-        trace = exc.__traceback__
-        while trace is not None and trace.tb_frame.f_globals is globals():
-            trace = trace.tb_next       # of no interest to whoever has to do with the module
+        return 1
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next       # of no interest to whoever has to do with the module
+    if sys.excepthook is sys.__excepthook__:
         traceback.print_exception(type(exc), exc, trace)
+        return 1
+    try:
+        sys.excepthook(type(exc), exc, trace)       # by this the module `file` of 2.16 tells of errors
+    except BaseException as other:
+        sys.excepthook = sys.__excepthook__
+        return _end_by(other)
     return 1
 
 

@@ -49,7 +49,13 @@ def describe() -> 'Dict[str, Any]':
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         user = str(os.geteuid())        # containers have users that are in no list
-    return {'executable': sys.executable, 'user': user, 'pid': os.getpid()}
+    homes = {}
+    for name in '~', '~' + user:
+        try:
+            homes[name] = _home(name)
+        except KeyError:
+            pass
+    return {'executable': sys.executable, 'user': user, 'pid': os.getpid(), 'homes': homes}
 
 
 def is_this(word: str) -> bool:
@@ -247,10 +253,14 @@ def do(number: str, step: 'List[Any]', argv: 'List[str]', cwd: 'Optional[str]') 
     :param step: see mitogen.ansible.commands.
     """
     try:
-        result = globals()['_do_' + step[0]](*step[1:])
+        return do_natively(step)
     except (OSError, KeyError, shutil.Error):
         return shell(number, argv, b'', cwd)
-    return result
+
+
+def do_natively(step: 'List[Any]') -> 'Result':
+    """Do it without a shell, or raise."""
+    return globals()['_do_' + step[0]](*step[1:])       # type: ignore[no-any-return]
 
 
 def _home(path: str) -> str:

@@ -16,6 +16,7 @@ import mitogen.method
 from mitogen.ansible import runner, target, wrapping
 from mitogen.ansible.ansiballz import Module
 from mitogen.ansible.commands import Interpreter
+from mitogen.call import CallChain
 
 mitogen.method.register('ansible_ssh', 'mitogen.ansible.ssh')
 mitogen.method.register('ansible_become', 'mitogen.ansible.become')
@@ -30,36 +31,51 @@ class Place:
 
 
 class Runner:
-    """An interpreter that runs modules.
-
-    :ivar loaded: path -> digest of the files that it has imported; None: none yet.
-    """
+    """An interpreter that runs modules."""
 
     def __init__(self, context: Any) -> None:
         self.context = context
-        self.loaded: 'dict[str, str] | None' = None
+        self._loaded: 'dict[str, str] | None' = None    # path -> digest of the files that it has imported
+        self._warming: Any = None                       # where news of these will come
         self._sent: 'set[str]' = set()
         self._lock = threading.Lock()
 
     def fits(self, module: Module) -> bool:
         """Whether what it has imported is what the module would import."""
-        return all(module.members.get(path) == digest for path, digest in (self.loaded or {}).items())
+        self.is_warm()
+        return all(module.members.get(path) == digest for path, digest in (self._loaded or {}).items())
 
-    def begin(self, number: str, module: Module, files: 'dict[str, bytes]', interpreter: Interpreter,
-              cwd: 'str | None') -> Any:
-        """Start a module; return the Receiver of its result.
+    def is_warm(self) -> bool:
+        """Whether it has imported what modules have in common. Waits for the end of it."""
+        with self._lock:
+            warming, self._warming = self._warming, None
+            if warming is not None:
+                try:
+                    self._loaded = warming.get().unpickle()
+                except mitogen.core.CallError as exc:
+                    # A Python that is too old for these modules, for example.
+                    mitogen.core.log(mitogen.core.INFO, 'modules cannot be imported: %s', exc)
+            return self._loaded is not None
+
+    def begin(self, number: str, module: Module, files: 'dict[str, bytes]', options: 'dict[str, Any]',
+              chain: CallChain) -> Any:
+        """Start a module; return the Receiver of its result, or None: others were faster, and it does not fit.
 
         :param files: digest -> file, of all that there are; those that it has already are not sent again.
+        :param options: `env`, `cwd` and `python`, see mitogen.ansible.runner.run().
+        :param chain: for what has to go behind something else.
         """
+        fits = self.fits(module)
         with self._lock:        # who sends files is also who calls next, or the call would be there before them
+            if not fits or self._warming is not None:
+                return None
             missing = {digest: files[digest] for digest in module.members.values() if digest not in self._sent}
             if missing:
                 self.context.call_no_reply(runner.keep, missing)
                 self._sent |= set(missing)
-            if self.loaded is None:
-                self.loaded = self.context.call(runner.warm, module.members)
-            return self.context.call_async(runner.run, number, dict(
-                module._asdict(), env=interpreter.late, cwd=cwd, python=interpreter.only_word()))
+            if self._loaded is None:
+                self._warming = chain.call_async(runner.warm, module.members)
+            return chain.call_async(runner.run, number, dict(module._asdict(), **options))
 
 
 class Account:
@@ -67,7 +83,6 @@ class Account:
 
     :ivar context: the interpreter that runs as that user.
     :ivar lost: it is gone; prepared: runner.prepare() was called there.
-    :ivar executable, user, pid: of that interpreter.
     """
 
     def __init__(self, context: Any, words: 'list[str]') -> None:
@@ -76,11 +91,19 @@ class Account:
         self._places: 'dict[tuple[str, ...], Place]' = {}
         self._lock = threading.Lock()
         mitogen.core.listen(context, 'disconnect', self._on_disconnect)
-        found = context.call(target.describe)
-        self.executable, self.user, self.pid = found['executable'], found['user'], found['pid']
+        # Nobody waits for that before it is needed, and by then it is there.
+        self._described, self._found = context.call_async(target.describe), None    # type: Any, Any
 
     def _on_disconnect(self) -> None:
         self.lost = True
+
+    @property
+    def found(self) -> 'dict[str, Any]':
+        """What target.describe() has found: `executable`, `user`, `pid`, `homes`."""
+        with self._lock:
+            if self._found is None:
+                self._found = self._described.get().unpickle()
+            return self._found      # type: ignore[no-any-return]
 
     def runner(self, interpreter: Interpreter, module: Module) -> 'Runner | None':
         """Return what runs a module with an interpreter; None: that cannot be started, or not by us."""
@@ -170,7 +193,7 @@ class Tree:
                     raise
 
     def _become(self, account: Account, options: 'dict[str, Any]') -> Account:
-        python = account.executable
+        python = account.found['executable']
         return Account(self.router.connect('ansible_become', via=account.context, python_path=python, **options),
                        [python])
 
@@ -191,10 +214,10 @@ class Tree:
         with self._lock:
             accounts = [place.thing for place in self._places.values() if place.thing is not None]
         for account in accounts:
-            if account.user == name and not account.lost and account.context.via == first.context:
+            if not account.lost and account.found['user'] == name and account.context.via == first.context:
                 self._mark_lost(account.context)
                 account.context.shutdown()
-                first.context.call(target.wait_for_end, account.pid)
+                first.context.call(target.wait_for_end, account.found['pid'])
 
     def _mark_lost(self, context: Any) -> None:
         """Use nothing any more that goes through a context. News of its end come later, and tasks may be faster."""

@@ -78,3 +78,14 @@ def test_commands_about_temporary_files(text, step):
     FOLDER.format(PATH, TEMP) + ' && id'])
 def test_what_looks_like_them_and_is_something_else(text):
     assert commands.step(text) is None
+
+
+@pytest.mark.parametrize('step, told', [
+    (['home', '~'], '/root\n'), (['home', '~ann'], None), (['exists', '/x'], None),
+    (['folder', '/root/.ansible/tmp', PATH, TEMP], '%s=%s\n' % (TEMP, PATH)), (['folder', '~/x', '~/x/y', 'y'], None),
+    (['remove', PATH + '/', True], ''), (['remove', '/root', True], None), (['remove', PATH + '2', True], None),
+    (['remove', PATH + '/../x', True], None),
+    (['chmod', 'x', [PATH + '/', PATH + '/source']], ''), (['chmod', 'x', [PATH, '/root']], None)])
+def test_what_a_step_says_when_it_works(step, told):
+    """What concerns anything but the task's own temporary folder is waited for."""
+    assert commands.foretold(step, {'~': '/root'}, [PATH]) == told

@@ -13,6 +13,15 @@ import support
 
 PLUGINS = support.checkout() / 'ansible_collections' / 'mitogen' / 'ansible' / 'plugins' / 'connection'
 
+
+def of_server(name):
+    """Options of the twins for LXD and Incus, which are made alike."""
+    return {'remote_addr': 'inventory_hostname ansible_host ansible_%s_host' % name,
+            'remote': 'ansible_%s_remote' % name, 'executable': 'ansible_executable ansible_%s_executable' % name,
+            name + '_become_method': name + '_become_method', 'remote_user': 'ansible_user',
+            'project': 'ansible_%s_project' % name}
+
+
 # Plugin -> (its twin, option -> variables), as documented by community.docker 4.8, containers.podman 1.18,
 # community.general 11.4 and kubernetes.core 6.2.
 TWINS = {
@@ -27,14 +36,8 @@ TWINS = {
     'lxc': ('community.general.lxc', {
         'remote_addr': 'inventory_hostname ansible_host ansible_lxc_host',
         'executable': 'ansible_executable ansible_lxc_executable'}),
-    'lxd': ('community.general.lxd', {
-        'remote_addr': 'inventory_hostname ansible_host ansible_lxd_host', 'remote': 'ansible_lxd_remote',
-        'executable': 'ansible_executable ansible_lxd_executable', 'lxd_become_method': 'lxd_become_method',
-        'remote_user': 'ansible_user', 'project': 'ansible_lxd_project'}),
-    'incus': ('community.general.incus', {
-        'remote_addr': 'inventory_hostname ansible_host ansible_incus_host', 'remote': 'ansible_incus_remote',
-        'executable': 'ansible_executable ansible_incus_executable', 'incus_become_method': 'incus_become_method',
-        'remote_user': 'ansible_user', 'project': 'ansible_incus_project'}),
+    'lxd': ('community.general.lxd', of_server('lxd')),
+    'incus': ('community.general.incus', of_server('incus')),
     'jail': ('community.general.jail', {
         'remote_addr': 'inventory_hostname ansible_host ansible_jail_host',
         'remote_user': 'ansible_user ansible_jail_user'}),
