@@ -195,7 +195,8 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         handle = mitogen.core.Router.add_handler(self, fn, handle, persist, policy, respondent, overwrite)
         if getattr(respondent, 'lost', None):
             dead = Message.dead(respondent.lost, dst_id=self.context_id, handle=handle)
-            self.broker.nudge(lambda: self.route(dead))
+            # Not before whoever adds it is ready: on the broker thread to defer is to do it now.
+            self.broker.nudge(lambda: self.broker.timers.schedule(0, lambda: self.route(dead)))
         return handle
 
     # the table of routes, carried out

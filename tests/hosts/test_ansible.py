@@ -289,9 +289,10 @@ def test_nothing_is_left_when_a_playbook_is_ended(ansible, target, lab_folder, n
     support.wait_for(lambda: not support.is_running(sleeping), what='end of the command')
 
 
+@pytest.mark.usefixtures('once')
 def test_a_task_that_takes_too_long_is_ended_on_the_target(ansible, target, lab_folder):
     mark = mark_file(lab_folder, 'timeout')
-    playbook = SLEEP.replace('sleep 600"}', 'sleep 600", timeout: 3, ignore_errors: true}')
+    playbook = SLEEP.replace('sleep 600"}', 'sleep 600", timeout: 8, ignore_errors: true}')
     status, output, _ = ansible.play(SSH, playbook + '    - {name: wait, wait_for: {timeout: 2}}\n', target, '-e',
                                      'mark=%s' % mark)
     assert status == 0, output

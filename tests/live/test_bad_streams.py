@@ -69,6 +69,11 @@ def test_descriptors_that_are_closed_while_user_code_hangs(router, bystander, lo
         child.call(targets_faults.grow)
     child.call_no_reply(loss)
     receiver = child.call_async(targets.wait_for_ever)
+
+    def has_found_out():
+        child.call_no_reply(targets.echo, 1)        # who closed the reading one alone finds out by what comes next
+        return not receiver.empty()
+    support.wait_for(has_found_out, 10)
     with pytest.raises(ChannelError, match='is gone'):
         receiver.get(10)
     support.wait_for(lambda: not support.is_running(pid), 10)

@@ -12,6 +12,7 @@ import mitogen.broker
 import mitogen.core
 import mitogen.master
 import mitogen.parent
+import mitogen.pressure
 import targets
 import targets_calls
 from mitogen.core import Error
@@ -25,8 +26,9 @@ GUARDED = [
         '_send_news', 'register', 'add_route']),
     (mitogen.core.Stream, lambda stream: stream.router.broker, [
         'on_receive', 'receive', 'send', 'on_transmit', 'on_disconnect', 'announce']),
+    (mitogen.pressure.BoundedStream, lambda stream: stream.router.broker, ['send', 'on_transmit']),
     (mitogen.boot.connection.ChildStream, lambda stream: stream.router.broker, [
-        'begin', 'send', 'on_transmit', 'on_receive', 'overhear', '_perform', '_on_ready', '_watch_exit', '_close',
+        'begin', 'on_transmit', 'on_receive', 'overhear', '_perform', '_on_ready', '_watch_exit', '_close',
         'on_disconnect', 'on_shutdown']),
     (mitogen.core.Broker, lambda broker: broker, [
         '_watch', 'drop', '_turn', '_settle', '_flush', '_guard', 'run_deferred']),

@@ -52,7 +52,8 @@ def test_each_value_keeps_its_type_both_ways(other):
     for name, value in CASES:
         assert other.call(targets_calls.is_of_type, value, name), (name, value)
         back = other.call(targets.echo, value)
-        assert (type(back), back, repr(back)) == (type(value), value, repr(value))
+        assert (type(back), back) == (type(value), value)
+        assert repr(back) == repr(value) or isinstance(value, (set, frozenset))     # whose order is any
 
 
 @pytest.mark.parametrize('value', [bytearray(), bytearray(b'\x00\xff'), [bytearray(b'within')]])
