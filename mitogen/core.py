@@ -774,9 +774,9 @@ class Broker(Seed):
         self._driver = threading.get_ident()
         try:
             while not self.stopping or self._linger():
-                self._settle()
                 self._turn()
                 self._rest()
+                self._settle()      # what it was called for, perhaps the end
         except BaseException:       # a bug of ours: nobody may be left waiting for it
             log(ERROR, 'error in %r', self)
             self._begin_shutdown()

@@ -239,6 +239,19 @@ def test_a_signal_handler_may_call_the_library_at_any_moment(router, child):
     assert len(heard) > 10
 
 
+@pytest.mark.parametrize('sends', range(4))
+def test_the_end_does_not_wait_for_its_time_limit(router, sends):
+    router.broker.shutdown_timeout = 3600
+    receiver = Receiver(router)
+    for number in range(100):                       # until the broker's own thread rests
+        receiver.to_sender().send(number)
+        assert receiver.get().unpickle() == number
+    for number in range(sends):
+        receiver.to_sender().send(number)
+    router.broker.shutdown()
+    router.broker.join()
+
+
 def test_the_end_comes_while_threads_drive():
     router = mitogen.master.Router()
     child = router.local()
