@@ -321,7 +321,8 @@ def test_a_router_for_a_block():
 def test_other_tasks_run_while_a_router_ends():
     async def main():
         async with aio.router() as router:
-            await aio.connect(router.local)
+            child = await aio.connect(router.local)
+            child.call_no_reply(time.sleep, 0.5)        # so that its end takes a while
             ticks = asyncio.create_task(count())
         return ticks.cancel() and len(turns)
 
