@@ -13,6 +13,7 @@ import functools
 import hashlib
 import importlib.util
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -54,7 +55,7 @@ def smallest(fullname: str, source: bytes) -> bytes:
     # One at a time: many threads begin with the same module. And in CPython 3.11 parsing in two threads can fail ("AST
     # constructor recursion depth mismatch").
     with _lock:
-        kept = [_made.get(digest), *(_kept(path, digest) for path in places)]
+        kept = itertools.chain([_made.get(digest)], (_kept(path, digest) for path in places))     # each read if needed
         small = next((source for source in kept if source is not None), None)       # b'' is that of a docstring
         if small is None:
             text = shorten_locals(mitogen.minify.minimize_source(source.decode()))
