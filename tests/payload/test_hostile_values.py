@@ -80,7 +80,7 @@ def test_a_number_of_a_million_digits():
     assert_refused(make(b'mitogen.core.Context', text(b'9' * 4000000), text(b'a')))
 
 
-@pytest.mark.parametrize('key', [b')' + b'\x85' * 1_000_000, b'(' * 1_000_000 + b't' * 1_000_000])
+@pytest.mark.parametrize('key', [b')' + b'\x85' * 300_000, b'(' * 300_000 + b't' * 300_000])
 def test_a_key_of_nested_tuples(key):
     """hash() uses the stack for each: 300 KB of message would end the interpreter."""
     assert_refused(b'}' + key + b'Ns', 'untrusted')
