@@ -664,6 +664,10 @@ NAP = 0.01
 #: Seconds of a short wait: the next will be short too, and is spent awake.
 BRISK = 0.0003
 
+# glibc gives back free memory at once, and fetches it anew, page by page, for each large message: until it sees a block
+# as large as this go, none of whose pages is touched. mallopt(3): M_MMAP_THRESHOLD. What is forked knows it already.
+bytes(31 << 20)
+
 
 class Broker(Seed):
     """Waits for descriptors, and owns all that belongs to routing. Signals: `shutdown`, `exit` when all has ended.
@@ -688,9 +692,6 @@ class Broker(Seed):
         self._call: 'Any' = SimpleQueue()           # what calls it
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
         self.outgoing: 'List[Any]' = []     # streams with something new; what a turn has for one goes out in one piece
-        # glibc gives back free memory at once, and fetches it anew, page by page, for each large message: until it sees
-        # a block as large as this go, none of whose pages is touched. mallopt(3): M_MMAP_THRESHOLD.
-        bytes(31 << 20)
         self._waker = _Waker(self)
         self._thread = threading.Thread(target=self._broker_main, name='mitogen.broker', daemon=True)
         self._thread.start()
