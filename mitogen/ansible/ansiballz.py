@@ -19,6 +19,9 @@ from typing import Any, NamedTuple
 #: Archives of which the list of files is remembered. A playbook has some dozens.
 MAX_ARCHIVES = 500
 
+#: What stands before the archive, and behind it. As it is nearly all of the program, nothing is searched for inside.
+ZIPS = (b"\nzip_data='", b"',\n"), (b"\n    ZIPDATA = '", b"'\n")
+
 #: The new layout: what stands before the arguments, and which there are.
 CALL = b'\nif __name__ == "__main__":\n    _ansiballz_main(\n'
 ARGUMENTS = {'ansible_module', 'module_fqn', 'profile', 'date_time', 'rlimit_nofile', 'params', 'extensions',
@@ -26,7 +29,6 @@ ARGUMENTS = {'ansible_module', 'module_fqn', 'profile', 'date_time', 'rlimit_nof
 LOADER = b'from ansible.module_utils._internal._ansiballz import _loader\n'
 
 #: The old one: lines with values, and lines that show that it is what we know.
-ZIPDATA = re.compile(rb"^    ZIPDATA = '([A-Za-z0-9+/=]+)'$", re.M)
 PARAMS = re.compile(rb'^    ANSIBALLZ_PARAMS = (.+)$', re.M)
 RUN = re.compile(rb"^        runpy\.run_module\(mod_name='([\w.]+)', init_globals=dict\(_module_fqn='([\w.]+)', "
                  rb"_modlib_path=modlib_path\),\s+run_name='__main__', alter_sys=True\)$", re.M)
@@ -69,10 +71,11 @@ class Library:
 
     def module(self, script: bytes) -> 'Module | None':
         """Read a packed module; None: it is something else."""
-        values = _new_values(script) or _old_values(script)
+        code, packed = _apart(script)
+        values = _new_values(code) or _old_values(code) if packed else None
         if values is None:
             return None
-        members = self._members(values.pop('zip'))
+        members = self._members(packed)
         module = members and members.get(values['fqn'].replace('.', '/') + '.py')
         if not members or not module:
             return None
@@ -92,7 +95,7 @@ class Library:
     def _unpack(self, packed: bytes) -> 'dict[str, str] | None':
         members = {}
         try:
-            with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))) as archive:
+            with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed, validate=True))) as archive:
                 for path in archive.namelist():
                     if not re.match(r'[\w/]+\.py\Z', path, re.A):
                         return None
@@ -110,15 +113,25 @@ class Library:
         return digest
 
 
-def _new_values(script: bytes) -> 'dict[str, Any] | None':
-    head, call, tail = script.rpartition(CALL)
+def _apart(script: bytes) -> 'tuple[bytes, bytes]':
+    """Return a program without its archive, where nothing is left between two quotes; and that, or b'' if it has none
+    or several."""
+    for begin, end in ZIPS:
+        before, found, rest = script.partition(begin)
+        packed, closed, after = rest.partition(end)
+        if closed and begin not in after:
+            return before + found + closed + after, packed
+    return script, b''
+
+
+def _new_values(code: bytes) -> 'dict[str, Any] | None':
+    head, call, tail = code.rpartition(CALL)
     lines = tail.decode('utf-8', 'replace').split('\n')
     if not call or LOADER not in head or lines[-2:] != [')', '']:
         return None
     texts = dict(line.partition('=')[::2] for line in lines[:-2])
     if set(texts) != ARGUMENTS or not all(text.endswith(',') for text in texts.values()):
         return None
-    packed = texts.pop('zip_data')[1:-2]
     try:
         values = {name: ast.literal_eval(text[:-1]) for name, text in texts.items() if name != 'date_time'}
     except (ValueError, SyntaxError):
@@ -126,15 +139,14 @@ def _new_values(script: bytes) -> 'dict[str, Any] | None':
     if values['extensions']:            # a debugger, or coverage
         return None
     return dict(name=values['ansible_module'], fqn=values['module_fqn'], params=values['params'],
-                profile=values['profile'], limit=values['rlimit_nofile'] or 0, zip=packed.encode())
+                profile=values['profile'], limit=values['rlimit_nofile'] or 0)
 
 
-def _old_values(script: bytes) -> 'dict[str, Any] | None':
-    packed, params, run, name = (pattern.search(script) for pattern in (ZIPDATA, PARAMS, RUN, NAME))
-    if not (packed and params and run and name) or ARGS not in script or run.group(1) != run.group(2):
+def _old_values(code: bytes) -> 'dict[str, Any] | None':
+    params, run, name = (pattern.search(code) for pattern in (PARAMS, RUN, NAME))
+    if not (params and run and name) or ARGS not in code or run.group(1) != run.group(2):
         return None
-    code = script[:packed.start()] + script[packed.end():params.start()] + script[params.end():]
-    if b'coverage' in code:
+    if b'coverage' in code[:params.start()] + code[params.end():]:
         return None
     limit = LIMIT.search(code)
     try:
@@ -142,4 +154,4 @@ def _old_values(script: bytes) -> 'dict[str, Any] | None':
     except (ValueError, SyntaxError):
         return None
     return dict(name=name.group(1).decode(), fqn=run.group(1).decode(), params=text, profile=None,
-                limit=int(limit.group(1)) if limit else 0, zip=packed.group(1))
+                limit=int(limit.group(1)) if limit else 0)

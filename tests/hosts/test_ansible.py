@@ -173,6 +173,15 @@ def test_a_password_gets_in_and_is_seen_by_nobody(ansible, python, accounts):
     assert accounts['mtgpw'].password not in output
 
 
+def test_workers_do_not_read_the_documentation_in_search_of_options(ansible, python):
+    """It takes longer than many a module."""
+    inventory = ansible.inventory({'target': {'ansible_user': 'mtgkey'}}, ansible_python_interpreter=python)
+    status, output, _ = ansible.play(SSH, PING, inventory, ANSIBLE_DEBUG='1')
+    read = re.findall(r'Loaded config def from plugin \((.*)\)', output)
+    assert status == 0 and any(name.startswith('shell/') for name in read), output
+    assert not [name for name in read if 'mitogen' in name]
+
+
 @pytest.mark.usefixtures('once')
 def test_a_wrong_password_makes_a_host_unreachable(ansible, python, accounts):
     inventory = ansible.inventory({'target': {'ansible_user': 'mtgpw', 'ansible_password': 'wrong'}},

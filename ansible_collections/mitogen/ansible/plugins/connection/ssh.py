@@ -1,223 +1,100 @@
 """Connection plugin `mitogen.ansible.ssh`."""
 
 DOCUMENTATION = '''
-name: ssh
-short_description: one ssh connection for a whole playbook, with warm interpreters at its end
-description:
-  - Takes the variables of C(ansible.builtin.ssh), and connects with the same program. There is one
-    connection for each host and login, which all tasks share. Modules run as forks of an interpreter that stays, for as
-    long as the playbook does.
-  - Commands that are no modules, and modules that are not written in Python, run as they always do.
-  - Nothing is installed on the target. It needs Python 3.6 or later; where there is none, C(raw) uses plain ssh.
-author: The mitogen authors
-version_added: "1.0"
-options:
-  host:
-    description: Host name or address to connect to.
-    default: inventory_hostname
-    type: string
-    vars:
-      - name: inventory_hostname
-      - name: ansible_host
-      - name: ansible_ssh_host
-  port:
-    description: Remote port to connect to.
-    type: int
-    ini:
-      - {section: defaults, key: remote_port}
-    env:
-      - name: ANSIBLE_REMOTE_PORT
-    vars:
-      - name: ansible_port
-      - name: ansible_ssh_port
-    keyword:
-      - name: port
-  remote_user:
-    description: User to log in as; by default ssh chooses.
-    type: string
-    ini:
-      - {section: defaults, key: remote_user}
-    env:
-      - name: ANSIBLE_REMOTE_USER
-    vars:
-      - name: ansible_user
-      - name: ansible_ssh_user
-    cli:
-      - name: user
-    keyword:
-      - name: remote_user
-  password:
-    description: Password of the remote user, or passphrase of the private key.
-    type: string
-    vars:
-      - name: ansible_password
-      - name: ansible_ssh_pass
-      - name: ansible_ssh_password
-  private_key_file:
-    description: Path of a private key.
-    type: string
-    ini:
-      - {section: defaults, key: private_key_file}
-    env:
-      - name: ANSIBLE_PRIVATE_KEY_FILE
-    vars:
-      - name: ansible_private_key_file
-      - name: ansible_ssh_private_key_file
-    cli:
-      - name: private_key_file
-        option: '--private-key'
-  host_key_checking:
-    description: Whether to refuse hosts whose keys are not known.
-    default: true
-    type: boolean
-    ini:
-      - {section: defaults, key: host_key_checking}
-      - {section: ssh_connection, key: host_key_checking}
-    env:
-      - name: ANSIBLE_HOST_KEY_CHECKING
-      - name: ANSIBLE_SSH_HOST_KEY_CHECKING
-    vars:
-      - name: ansible_host_key_checking
-      - name: ansible_ssh_host_key_checking
-  ssh_executable:
-    description: The ssh program.
-    default: ssh
-    type: string
-    ini:
-      - {section: ssh_connection, key: ssh_executable}
-    env:
-      - name: ANSIBLE_SSH_EXECUTABLE
-    vars:
-      - name: ansible_ssh_executable
-  ssh_args:
-    description: Arguments for ssh. Those about shared connections do nothing, as there is only one.
-    default: '-C -o ControlMaster=auto -o ControlPersist=60s'
-    type: string
-    ini:
-      - {section: ssh_connection, key: ssh_args}
-    env:
-      - name: ANSIBLE_SSH_ARGS
-    vars:
-      - name: ansible_ssh_args
-  ssh_common_args:
-    description: More arguments for ssh.
-    default: ''
-    type: string
-    ini:
-      - {section: ssh_connection, key: ssh_common_args}
-    env:
-      - name: ANSIBLE_SSH_COMMON_ARGS
-    vars:
-      - name: ansible_ssh_common_args
-    cli:
-      - name: ssh_common_args
-  ssh_extra_args:
-    description: Even more arguments for ssh.
-    default: ''
-    type: string
-    ini:
-      - {section: ssh_connection, key: ssh_extra_args}
-    env:
-      - name: ANSIBLE_SSH_EXTRA_ARGS
-    vars:
-      - name: ansible_ssh_extra_args
-    cli:
-      - name: ssh_extra_args
-  reconnection_retries:
-    description: How often to try again when a host cannot be reached.
-    default: 0
-    type: integer
-    ini:
-      - {section: connection, key: retries}
-      - {section: ssh_connection, key: retries}
-    env:
-      - name: ANSIBLE_SSH_RETRIES
-    vars:
-      - name: ansible_ssh_retries
-  timeout:
-    description: Seconds for the connection to be established.
-    default: 10
-    type: integer
-    ini:
-      - {section: defaults, key: timeout}
-      - {section: ssh_connection, key: timeout}
-    env:
-      - name: ANSIBLE_TIMEOUT
-      - name: ANSIBLE_SSH_TIMEOUT
-    vars:
-      - name: ansible_ssh_timeout
-    cli:
-      - name: timeout
-  private_key:
-    description: Text of a private key.
-    type: string
-    env:
-      - name: ANSIBLE_PRIVATE_KEY
-    vars:
-      - name: ansible_private_key
-      - name: ansible_ssh_private_key
-  private_key_passphrase:
-    description: Passphrase of the private key; by default the password.
-    type: string
-    env:
-      - name: ANSIBLE_PRIVATE_KEY_PASSPHRASE
-    vars:
-      - name: ansible_private_key_passphrase
-      - name: ansible_ssh_private_key_passphrase
-  pkcs11_provider:
-    description: Path of a PKCS#11 library to log in with. The password is its PIN.
-    default: ''
-    type: string
-    env:
-      - name: ANSIBLE_PKCS11_PROVIDER
-    vars:
-      - name: ansible_ssh_pkcs11_provider
-  sshpass_prompt:
-    description: How the password is asked for, where that is unusual; behind it, any text and a colon.
-    default: ''
-    type: string
-    env:
-      - name: ANSIBLE_SSHPASS_PROMPT
-    vars:
-      - name: ansible_sshpass_prompt
-  mitogen_via:
-    description:
-      - Host of the inventory, or C(user@host), through which to go.
-      - The way goes on as another user if C(ansible_become) is among that host's variables.
-    type: string
-    vars:
-      - name: mitogen_via
-  pipelining:
-    description: Modules never need files of their own on the target. Turned off, they get some all the same.
-    default: true
-    type: boolean
-    vars:
-      - name: mitogen_pipelining
-  mitogen_python:
-    description:
-      - Interpreter to begin with.
-      - By default the one that modules use; where that is not known yet, or too old, the first C(python3) found.
-    type: string
-    vars:
-      - name: mitogen_python
-  mitogen_persist:
-    description:
-      - Seconds for which connections outlive the playbook, for the next one to use.
-      - Until then, whoever can run programs as you can use them, and what you have become there, without a password.
-    default: 0
-    type: integer
-    vars:
-      - name: mitogen_persist
-  module_python:
-    description: Interpreter of the modules.
-    type: string
-    vars:
-      - name: ansible_python_interpreter
+{"name": "ssh",
+ "short_description": "one ssh connection for a whole playbook, with warm interpreters at its end",
+ "description": [
+  "Takes the variables of C(ansible.builtin.ssh), and connects with the same program.",
+  "There is one connection for each host and login, which all tasks share.",
+  "Modules run as forks of an interpreter that stays, for as long as the playbook does.",
+  "Commands that are no modules, and modules that are not written in Python, run as they always do.",
+  "Nothing is installed on the target. It needs Python 3.6 or later; where there is none, C(raw) uses plain ssh."],
+ "author": "The mitogen authors",
+ "version_added": "1.0",
+ "options": {
+  "host": {"description": "Host name or address to connect to.",
+   "default": "inventory_hostname", "type": "string",
+   "vars": [{"name": "inventory_hostname"}, {"name": "ansible_host"}, {"name": "ansible_ssh_host"}]},
+  "port": {"description": "Remote port to connect to.",
+   "type": "int", "ini": [{"section": "defaults", "key": "remote_port"}], "env": [{"name": "ANSIBLE_REMOTE_PORT"}],
+   "vars": [{"name": "ansible_port"}, {"name": "ansible_ssh_port"}], "keyword": [{"name": "port"}]},
+  "remote_user": {"description": "User to log in as; by default ssh chooses.",
+   "type": "string", "ini": [{"section": "defaults", "key": "remote_user"}], "env": [{"name": "ANSIBLE_REMOTE_USER"}],
+   "vars": [{"name": "ansible_user"}, {"name": "ansible_ssh_user"}], "cli": [{"name": "user"}],
+   "keyword": [{"name": "remote_user"}]},
+  "password": {"description": "Password of the remote user, or passphrase of the private key.",
+   "type": "string",
+   "vars": [{"name": "ansible_password"}, {"name": "ansible_ssh_pass"}, {"name": "ansible_ssh_password"}]},
+  "private_key_file": {"description": "Path of a private key.",
+   "type": "string", "ini": [{"section": "defaults", "key": "private_key_file"}],
+   "env": [{"name": "ANSIBLE_PRIVATE_KEY_FILE"}],
+   "vars": [{"name": "ansible_private_key_file"}, {"name": "ansible_ssh_private_key_file"}],
+   "cli": [{"name": "private_key_file", "option": "--private-key"}]},
+  "host_key_checking": {"description": "Whether to refuse hosts whose keys are not known.",
+   "default": true, "type": "boolean",
+   "ini": [{"section": "defaults", "key": "host_key_checking"},
+           {"section": "ssh_connection", "key": "host_key_checking"}],
+   "env": [{"name": "ANSIBLE_HOST_KEY_CHECKING"}, {"name": "ANSIBLE_SSH_HOST_KEY_CHECKING"}],
+   "vars": [{"name": "ansible_host_key_checking"}, {"name": "ansible_ssh_host_key_checking"}]},
+  "ssh_executable": {"description": "The ssh program.",
+   "default": "ssh", "type": "string", "ini": [{"section": "ssh_connection", "key": "ssh_executable"}],
+   "env": [{"name": "ANSIBLE_SSH_EXECUTABLE"}], "vars": [{"name": "ansible_ssh_executable"}]},
+  "ssh_args": {"description": "Arguments for ssh. Those about shared connections do nothing, as there is only one.",
+   "default": "-C -o ControlMaster=auto -o ControlPersist=60s", "type": "string",
+   "ini": [{"section": "ssh_connection", "key": "ssh_args"}], "env": [{"name": "ANSIBLE_SSH_ARGS"}],
+   "vars": [{"name": "ansible_ssh_args"}]},
+  "ssh_common_args": {"description": "More arguments for ssh.",
+   "default": "", "type": "string", "ini": [{"section": "ssh_connection", "key": "ssh_common_args"}],
+   "env": [{"name": "ANSIBLE_SSH_COMMON_ARGS"}], "vars": [{"name": "ansible_ssh_common_args"}],
+   "cli": [{"name": "ssh_common_args"}]},
+  "ssh_extra_args": {"description": "Even more arguments for ssh.",
+   "default": "", "type": "string", "ini": [{"section": "ssh_connection", "key": "ssh_extra_args"}],
+   "env": [{"name": "ANSIBLE_SSH_EXTRA_ARGS"}], "vars": [{"name": "ansible_ssh_extra_args"}],
+   "cli": [{"name": "ssh_extra_args"}]},
+  "reconnection_retries": {"description": "How often to try again when a host cannot be reached.",
+   "default": 0, "type": "integer",
+   "ini": [{"section": "connection", "key": "retries"}, {"section": "ssh_connection", "key": "retries"}],
+   "env": [{"name": "ANSIBLE_SSH_RETRIES"}], "vars": [{"name": "ansible_ssh_retries"}]},
+  "timeout": {"description": "Seconds for the connection to be established.",
+   "default": 10, "type": "integer",
+   "ini": [{"section": "defaults", "key": "timeout"}, {"section": "ssh_connection", "key": "timeout"}],
+   "env": [{"name": "ANSIBLE_TIMEOUT"}, {"name": "ANSIBLE_SSH_TIMEOUT"}], "vars": [{"name": "ansible_ssh_timeout"}],
+   "cli": [{"name": "timeout"}]},
+  "private_key": {"description": "Text of a private key.",
+   "type": "string", "env": [{"name": "ANSIBLE_PRIVATE_KEY"}],
+   "vars": [{"name": "ansible_private_key"}, {"name": "ansible_ssh_private_key"}]},
+  "private_key_passphrase": {"description": "Passphrase of the private key; by default the password.",
+   "type": "string", "env": [{"name": "ANSIBLE_PRIVATE_KEY_PASSPHRASE"}],
+   "vars": [{"name": "ansible_private_key_passphrase"}, {"name": "ansible_ssh_private_key_passphrase"}]},
+  "pkcs11_provider": {"description": "Path of a PKCS#11 library to log in with. The password is its PIN.",
+   "default": "", "type": "string", "env": [{"name": "ANSIBLE_PKCS11_PROVIDER"}],
+   "vars": [{"name": "ansible_ssh_pkcs11_provider"}]},
+  "sshpass_prompt": {"description": "How the password is asked for, if unusual; any text and a colon follow.",
+   "default": "", "type": "string", "env": [{"name": "ANSIBLE_SSHPASS_PROMPT"}],
+   "vars": [{"name": "ansible_sshpass_prompt"}]},
+  "mitogen_via": {"description": [
+    "Host of the inventory, or C(user@host), through which to go.",
+    "The way goes on as another user if C(ansible_become) is among that host's variables."],
+   "type": "string", "vars": [{"name": "mitogen_via"}]},
+  "pipelining": {"description": "Modules need no files of their own on the target. Turned off, they get some anyway.",
+   "default": true, "type": "boolean", "vars": [{"name": "mitogen_pipelining"}]},
+  "mitogen_python": {"description": [
+    "Interpreter to begin with.",
+    "By default the one that modules use; where that is not known yet, or too old, the first C(python3) found."],
+   "type": "string", "vars": [{"name": "mitogen_python"}]},
+  "mitogen_persist": {"description": [
+    "Seconds for which connections outlive the playbook, for the next one to use.",
+    "Until then, whoever can run programs as you can use them, and what you have become there, without a password."],
+   "default": 0, "type": "integer", "vars": [{"name": "mitogen_persist"}]},
+  "module_python": {"description": "Interpreter of the modules.",
+   "type": "string", "vars": [{"name": "ansible_python_interpreter"}]}}}
 '''
 
 import os  # noqa: E402
 
 from mitogen.ansible import connection, wrapping  # noqa: E402
+
+connection.tell_options(__name__, DOCUMENTATION)
 
 
 class Connection(connection.Connection):        # type: ignore[misc]
