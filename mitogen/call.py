@@ -4,10 +4,10 @@ Calls: a function's name for another interpreter, and chains of calls to one con
 Ring 1. Runs on the threads of whoever calls.
 """
 
-import inspect
 import itertools
 import os
 import threading
+from types import ModuleType
 
 import mitogen.core
 from mitogen.core import CALL_FUNCTION, TOO_LARGE, ChannelError, Kwargs, Message, Receiver
@@ -23,13 +23,13 @@ def function_name(fn: 'Any') -> 'Tuple[str, str]':
     :raises TypeError: it cannot be found by name; the text says what to do instead.
     """
     owner = getattr(fn, '__self__', None)
-    if owner is not None and not inspect.isclass(owner) and not inspect.ismodule(owner):
+    if owner is not None and not isinstance(owner, (type, ModuleType)):
         raise TypeError('%r is a method of an object that exists here only: call a function that takes what the object '
                         'knows as arguments' % (fn,))
     # The second: of methods in C, such as str.upper, the class is known only.
     module = getattr(fn, '__module__', None) or getattr(getattr(fn, '__objclass__', None), '__module__', None)
     path = getattr(fn, '__qualname__', None)
-    if owner is not None and inspect.isclass(owner):
+    if owner is not None and isinstance(owner, type):
         module, path = owner.__module__, owner.__qualname__ + '.' + fn.__name__
     if not module or not path:
         raise TypeError('%r is not a function, so it has no name by which it could be found' % (fn,))

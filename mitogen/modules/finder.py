@@ -17,14 +17,11 @@ import sys
 import tokenize
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from importlib import machinery
 from importlib.machinery import ModuleSpec
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mitogen.modules.listing import entry_finder, listed
-from mitogen.modules.main_guard import NotSendable, Refused, main_source
 
 ABSENT = 'the master has no module of this name'
 NOT_A_PACKAGE = 'the master has no module of this name: {} is not a package'
@@ -44,13 +41,31 @@ the main program is {} of the standard library, not a script: put the functions 
 module"""
 
 
+class Refused(Exception):
+    """A module that was asked for will not be served.
+
+    :ivar fullname: its dotted name.
+    :ivar reason: why, in words for the person whose program wanted it.
+    """
+
+    def __init__(self, fullname: str, reason: str) -> None:
+        super().__init__(fullname, reason)
+        self.fullname = fullname
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'{self.fullname}: {self.reason}'
+
+
+class NotSendable(Refused):
+    """There is such a module, but a child cannot have it from here."""
+
 
 class NotFound(Refused):
     """There is no such module in the master. `fullname` may be that of a parent of the one that was asked for."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A module that a child may have.
 
     :ivar fullname: dotted name.
@@ -71,7 +86,7 @@ class Found:
     package: str
     submodules: tuple[str, ...] = ()
     complete: bool = True
-    spec: ModuleSpec | None = field(default=None, compare=False, repr=False)
+    spec: ModuleSpec | None = None
 
 
 class Finder:
@@ -108,7 +123,7 @@ class Finder:
         except Refused:
             lists = []      # the package itself is an override
         submodules = tuple(sorted(names.union(*filter(None, lists))))
-        return replace(package, submodules=submodules, complete=None not in lists)
+        return package._replace(submodules=submodules, complete=None not in lists)
 
 
 def code_of(found: Found) -> types.CodeType:
@@ -287,7 +302,10 @@ def _read(spec: ModuleSpec) -> bytes | None:
     if hasattr(loader, 'get_source'):
         text = loader.get_source(spec.name)
         return None if text is None else _encoded(text)
-    return Path(filename).read_bytes() if has_source_file else None
+    if not has_source_file:
+        return None
+    with open(filename, 'rb') as fp:
+        return fp.read()
 
 
 def _filename(spec: ModuleSpec) -> str:
@@ -317,6 +335,7 @@ def _path(spec: ModuleSpec, source: bytes) -> str:
 
 
 def _find_main() -> Found:
+    from mitogen.modules.main_guard import main_source  # not at import: see mitogen.modules.own
     module = sys.modules['__main__']
     # With -m there is a spec, under the name that was asked for; for a folder or a zip file too.
     spec = _attribute(module, '__spec__') or _script_spec(_attribute(module, '__file__'))

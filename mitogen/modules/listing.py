@@ -5,13 +5,14 @@ Ring 2. Reads folders and files, so not on the broker thread.
 
 import os
 import pkgutil
-import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import machinery
-from inspect import getmodulename
 from typing import Any
 from zipimport import zipimporter
+
+#: Longest first: ``.cpython-311-x86_64-linux-gnu.so`` before ``.so``.
+SUFFIXES = sorted(machinery.all_suffixes(), key=len, reverse=True)
 
 # Zip files whose lists of names are remembered: reading the list takes 50 ms for 5,000 names, and each of the packages
 # in there asks again. Programs have one or two such files on their path.
@@ -46,7 +47,8 @@ def _module_name(name: str) -> str | None:
     # Any folder is a namespace package to Python, and many hold templates or pictures. The list may be too long.
     folder = name.removesuffix('/')
     if folder == name:
-        return getmodulename(name)
+        suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
+        return name.removesuffix(suffix) if suffix else None
     return folder if folder.isidentifier() and folder != '__pycache__' else None
 
 
@@ -59,9 +61,10 @@ def _names_in_folder(folder: str) -> Iterator[str]:
 
 
 def _names_in_zip(finder: zipimporter) -> Iterator[str]:
+    from zipfile import BadZipFile  # not at import: it takes a while, and few programs need it
     try:
         names = _zip_names(finder.archive, os.stat(finder.archive).st_mtime_ns)
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, BadZipFile):
         return      # replaced or gone while the program runs
     for name in names:
         if name.startswith(finder.prefix):
@@ -72,5 +75,6 @@ def _names_in_zip(finder: zipimporter) -> Iterator[str]:
 @lru_cache(MAX_ZIP_FILES)
 def _zip_names(archive: str, changed: int) -> tuple[str, ...]:
     """All names in a zip file. Folders need not have an entry of their own."""
-    with zipfile.ZipFile(archive) as opened:
+    from zipfile import ZipFile
+    with ZipFile(archive) as opened:
         return tuple(opened.namelist())

@@ -15,6 +15,8 @@ import re
 import tokenize
 from collections.abc import Iterator
 
+from mitogen.modules.finder import NotSendable
+
 NO_GUARD = """\
 line {} of the main script does something whenever the script is loaded, and would do it in every child. Put what \
 starts the program beneath a line "if __name__ == '__main__':", or into a function decorated with @mitogen.main()"""
@@ -29,26 +31,6 @@ PLAIN = (ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Slice, ast.Tu
 
 # And what only gives values names.
 PLAIN_TARGET = (ast.Name, ast.Tuple, ast.List, ast.Starred, ast.expr_context)
-
-
-class Refused(Exception):
-    """A module that was asked for will not be served.
-
-    :ivar fullname: its dotted name.
-    :ivar reason: why, in words for the person whose program wanted it.
-    """
-
-    def __init__(self, fullname: str, reason: str) -> None:
-        super().__init__(fullname, reason)
-        self.fullname = fullname
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f'{self.fullname}: {self.reason}'
-
-
-class NotSendable(Refused):
-    """There is such a module, but a child cannot have it from here."""
 
 
 def main_source(source: bytes) -> bytes:

@@ -1,49 +1,26 @@
 """
-Source of this library itself, as it is sent: minified, with short names where nobody else sees them. As that
-takes a second, it is kept: beside compiled files, or in the user's cache.
+Source of this library itself, as it is sent: as small as `mitogen.modules.shorten` gets it. As that takes a second, it
+is kept: beside compiled files, or in the user's cache.
 
 Ring 2. Any thread. What is kept is made anew when the source, or what made it small, is another. It is believed when
 nobody but root and the user can have written it. Where nothing can be kept, each process makes it once.
 """
 
-import ast
-import collections
 import contextlib
 import functools
 import hashlib
 import importlib.util
-import io
 import itertools
 import os
-import pathlib
-import re
 import stat
 import sys
-import tempfile
 import threading
-import tokenize
-from collections.abc import Iterator
-from typing import Any
 
-import mitogen.minify
+HERE = os.path.dirname(os.path.abspath(__file__))
+MINIFY = os.path.join(os.path.dirname(HERE), 'minify.py')
 
-#: What tokens look like is decided by these; see _digest().
-CORE = pathlib.Path(mitogen.minify.__file__).with_name('core.py')
-MAKERS = [pathlib.Path(path) for path in (mitogen.minify.__file__, __file__, CORE)]
-
-#: Most frequent in source first: those are short in the compressed stream already.
-LETTERS = 'etaoinsrhldcumfpgwybvkxjqz'
-
-#: A function that calls one of these may look for its variables by name.
-LOOKERS = {'locals', 'vars', 'dir', 'eval'}
-
-#: What has a scope of its own, or, before Python 3.12, no true positions.
-INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp,
-         ast.GeneratorExp, ast.JoinedStr)
-
-#: Private names, and those of them that are other modules', which are not ours to change.
-PRIVATE = re.compile(r'_[a-zA-Z][a-zA-Z_]+$')
-FOREIGN = {'_frozen_importlib_external', '_pickle', '_queue', '_signal', '_exit', '_getframe'}
+#: What source looks like when it was made small is decided by these; see _digest(). The names in the core are, too.
+MAKERS = [MINIFY, os.path.join(HERE, 'shorten.py'), os.path.join(os.path.dirname(HERE), 'core.py')]
 
 _lock = threading.Lock()
 _made: dict[bytes, bytes] = {}      # what this process has made, by digest. Under the lock.
@@ -58,30 +35,39 @@ def smallest(fullname: str, source: bytes) -> bytes:
         kept = itertools.chain([_made.get(digest)], (_kept(path, digest) for path in places))     # each read if needed
         small = next((source for source in kept if source is not None), None)       # b'' is that of a docstring
         if small is None:
-            text = shorten_locals(mitogen.minify.minimize_source(source.decode()))
-            small = _made[digest] = shorten_private(text, private_names()).encode()
+            from mitogen.modules import shorten  # not at import: it needs Python's parser, and most programs never it
+            small = _made[digest] = shorten.smallest(source.decode()).encode()
             any(_keep(path, digest + small) for path in places[sys.dont_write_bytecode:])
         return small
 
 
 def _digest(source: bytes) -> bytes:
-    made_by = b''.join(path.read_bytes() for path in MAKERS if path.exists())
-    return hashlib.sha256(made_by + source).digest()
+    digest = _made_by().copy()
+    digest.update(source)
+    return digest.digest()
 
 
-def _places(fullname: str) -> list[pathlib.Path]:
+@functools.lru_cache(1)
+def _made_by() -> 'hashlib._Hash':
+    makers = hashlib.sha256()
+    for path in MAKERS:
+        with contextlib.suppress(OSError), open(path, 'rb') as fp:
+            makers.update(fp.read())
+    return makers
+
+
+def _places(fullname: str) -> list[str]:
     """Where it may be kept: beside compiled files, else in the user's cache. That only in a home that is the user's:
     ``sudo -E`` makes that of somebody else ours."""
-    places = [pathlib.Path(importlib.util.cache_from_source(mitogen.minify.__file__)).with_name(fullname + '.min')]
+    folders = [os.path.dirname(importlib.util.cache_from_source(MINIFY))]
     home = os.path.expanduser('~')
     with contextlib.suppress(OSError):
         if os.stat(home).st_uid == os.geteuid():
-            cache = os.environ.get('XDG_CACHE_HOME') or os.path.join(home, '.cache')
-            places.append(pathlib.Path(cache, 'mitogen', fullname + '.min'))
-    return places
+            folders.append(os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.join(home, '.cache'), 'mitogen'))
+    return [os.path.join(folder, fullname + '.min') for folder in folders]
 
 
-def _kept(path: pathlib.Path, digest: bytes) -> bytes | None:
+def _kept(path: str, digest: bytes) -> bytes | None:
     with contextlib.suppress(OSError), open(path, 'rb', opener=_open_at_once) as fp:
         status = os.fstat(fp.fileno())
         if status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -95,11 +81,13 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)     # were it a pipe, that would wait for a writer
 
 
-def _keep(path: pathlib.Path, data: bytes) -> bool:
+def _keep(path: str, data: bytes) -> bool:
     """Write a file whole or not at all, as other processes may do the same now; return whether that went well."""
+    import tempfile
+    folder, name = os.path.split(path)
     try:
-        path.parent.mkdir(0o700, parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        os.makedirs(folder, 0o700, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=folder, prefix=name)
     except OSError:
         return False
     try:
@@ -111,93 +99,3 @@ def _keep(path: pathlib.Path, data: bytes) -> bool:
     except OSError:
         os.unlink(name)
         return False
-
-
-@functools.lru_cache(1)
-def private_names() -> dict[str, str]:
-    """Short names for private attributes in the core, most used first; the same in all modules, as some reach for them.
-
-    Functions and classes keep theirs, for tracebacks. A module that is sent must not reach for such an attribute of
-    anybody else's object: a test sees to it.
-    """
-    tokens = list(_tokens(mitogen.minify.minimize_source(CORE.read_text())))
-    kept = {word for token in tokens if token.type == tokenize.STRING for word in re.findall(r'\w+', token.string)}
-    kept.update(name.string for word, name in zip(tokens, tokens[1:]) if word.string in ('def', 'class'))
-    uses = collections.Counter(token.string for token in tokens if PRIVATE.match(token.string))
-    names = (name for name, _ in uses.most_common() if name not in kept and name not in FOREIGN)
-    return {name: '_' + letter for name, letter in zip(names, LETTERS + LETTERS.upper())}
-
-
-def shorten_private(source: str, names: dict[str, str]) -> str:
-    """Return `source` with other names.
-
-    >>> shorten_private('self._deferred=_text("_deferred")', {'_deferred': '_e'})
-    'self._e=_text("_deferred")'
-    """
-    lines = source.split('\n')
-    for token in reversed([token for token in _tokens(source) if token.type == tokenize.NAME]):
-        row, column = token.start
-        line = lines[row - 1]
-        lines[row - 1] = line[:column] + names.get(token.string, token.string) + line[token.end[1]:]
-    return '\n'.join(lines)
-
-
-def _tokens(source: str) -> Iterator[tokenize.TokenInfo]:
-    return tokenize.generate_tokens(io.StringIO(source).readline)
-
-
-def shorten_locals(source: str) -> str:
-    """Return `source` with names of one letter for local variables, except where something else could see them.
-
-    Variables that an inner scope reads keep their names, and so do parameters, for whoever passes them by name, unless
-    the function is private and nobody here does.
-
-    >>> shorten_locals('def f(value):\\n twice=value*2\\n return twice\\n')
-    'def f(value):\\n e=value*2\\n return e\\n'
-    """
-    lines = [line.encode() for line in source.split('\n')]      # ast counts bytes of UTF-8
-    nodes = list(ast.walk(ast.parse(source)))
-    keywords = {node.arg for node in nodes if isinstance(node, ast.keyword)}
-    found = [rename for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-             for rename in _renames(node, keywords)]
-    for row, column, old, new in sorted(found, reverse=True):
-        line = lines[row - 1]
-        lines[row - 1] = line[:column] + new.encode() + line[column + len(old.encode()):]
-    return b'\n'.join(lines).decode()
-
-
-def _renames(function: ast.FunctionDef | ast.AsyncFunctionDef,
-             keywords: set[str | None]) -> Iterator[tuple[int, int, str, str]]:
-    """(line, column, old name, new name) of every place where a variable of a function is named."""
-    uses: dict[str, list[Any]] = {}
-    if PRIVATE.match(function.name):
-        uses = {node.arg: [node] for node in function.args.args if node.arg not in keywords and node.arg != 'self'}
-    fixed: set[str] = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)} - uses.keys()
-    todo: list[tuple[ast.AST, bool]] = [(statement, False) for statement in function.body]
-    while todo:
-        node, inner = todo.pop()
-        if isinstance(node, ast.Name):
-            uses.setdefault(node.id, []).append(node)
-            if inner:
-                fixed.add(node.id)
-        fixed.update(_other_names(node))
-        inner = inner or isinstance(node, INNER)
-        todo += [(child, inner) for child in ast.iter_child_nodes(node)]
-    if LOOKERS & uses.keys():
-        return
-    letters = (letter for letter in LETTERS if letter not in uses and letter not in fixed)
-    variables = [name for name, nodes in uses.items() if len(name) > 1 and name not in fixed
-                 and any(isinstance(node, ast.arg) or isinstance(node.ctx, ast.Store) for node in nodes)]
-    variables.sort(key=lambda name: (-len(uses[name]), name))
-    for name, letter in zip(variables, letters):
-        for node in uses[name]:
-            yield node.lineno, node.col_offset, name, letter
-
-
-def _other_names(node: ast.AST) -> Iterator[str]:
-    """Names in a node that stand for variables without being a Name: of `except`, `import`, `def`, `global`, `case`."""
-    if not isinstance(node, ast.Name | ast.Attribute | ast.keyword | ast.Constant):
-        for _, value in ast.iter_fields(node):
-            for name in value if isinstance(value, list) else [value]:
-                if isinstance(name, str):
-                    yield name.partition('.')[0]

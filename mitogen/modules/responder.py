@@ -22,8 +22,7 @@ import mitogen.core
 import mitogen.modules.relay
 from mitogen.core import GET_MODULE, GET_RESOURCE, Message, Module
 from mitogen.modules import finder, own, scan
-from mitogen.modules.finder import Finder, NotFound
-from mitogen.modules.main_guard import Refused
+from mitogen.modules.finder import Finder, NotFound, Refused
 from mitogen.modules.relay import BORN_WITH, MAX_NAME, with_loader
 from mitogen.waiting import DEAF, reads
 

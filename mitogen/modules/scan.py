@@ -14,10 +14,12 @@ others to find out. It keeps nothing between calls, and any thread may use it.
 
 import re
 from collections.abc import Iterator
-from dis import opmap
-from inspect import CO_OPTIMIZED
+from opcode import opmap
 from types import CodeType
 from typing import Any, NamedTuple
+
+#: Of a function: its variables are no dictionary. As the module inspect documents it, which takes long to import.
+CO_OPTIMIZED = 1
 
 IMPORT_NAME = opmap['IMPORT_NAME']
 EXTENDED_ARG = opmap['EXTENDED_ARG']

@@ -174,8 +174,10 @@ def test_threads_of_a_child_ask_once_together(write, warm, asked):
 
 
 def test_threads_import_different_modules_of_a_package(write, warm):
-    write(deep_package())
-    names = ['x_deep.%s.%s' % pair for pair in itertools.product(LEVELS, repeat=2)]
+    """Of packages that import each other, in several threads, Python itself now and then finds a deadlock."""
+    files = {'x_wide/%s/%s.py' % pair: '' for pair in itertools.product(LEVELS, ['__init__', *LEVELS])}
+    write({'x_wide/__init__.py': '', **files})
+    names = ['x_wide.%s.%s' % pair for pair in itertools.product(LEVELS, repeat=2)]
     assert warm.call(targets_imports.import_many_in_threads, names) == names
 
 

@@ -6,7 +6,8 @@ import textwrap
 import pytest
 from hypothesis import given, strategies as st
 
-from mitogen.modules.main_guard import NotSendable, Refused, main_source
+from mitogen.modules.finder import NotSendable, Refused
+from mitogen.modules.main_guard import main_source
 
 GUARD = "if __name__ == '__main__':\n    fail()\n"
 

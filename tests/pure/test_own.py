@@ -1,4 +1,4 @@
-"""modules.own: short names inside functions, and what is kept of it for the next process."""
+"""modules.shorten: short names inside functions; modules.own: what is kept of it for the next process."""
 
 import ast
 import os
@@ -11,7 +11,7 @@ import pytest
 import mitogen
 import rings
 from mitogen.minify import minimize_source
-from mitogen.modules import own
+from mitogen.modules import own, shorten
 
 PACKAGE = pathlib.Path(mitogen.__file__).parent
 
@@ -27,8 +27,8 @@ PACKAGE = pathlib.Path(mitogen.__file__).parent
     ('def f():\n def g():\n  name=1\n', 'def f():\n def g():\n  e=1\n'),
 ])
 def test_what_is_renamed(source, expected):
-    assert own.shorten_locals(source) == expected
-    assert own.shorten_locals(expected) == expected
+    assert shorten.shorten_locals(source) == expected
+    assert shorten.shorten_locals(expected) == expected
 
 
 @pytest.mark.parametrize('source', [
@@ -43,19 +43,19 @@ def test_what_is_renamed(source, expected):
     'def f():\n x(name=1).name\n',
 ])
 def test_what_somebody_else_could_see_stays(source):
-    assert own.shorten_locals(source) == source
+    assert shorten.shorten_locals(source) == source
 
 
 def test_keywords_and_attributes_are_no_variables():
     source = 'def f():\n name=1\n return g(name=name).name\n'
-    assert own.shorten_locals(source) == 'def f():\n e=1\n return g(name=e).name\n'
+    assert shorten.shorten_locals(source) == 'def f():\n e=1\n return g(name=e).name\n'
 
 
 def test_more_variables_than_letters():
     names = ['name%d' % number for number in range(40)]
     source = 'def f():\n %s=0\n return %s\n' % ('='.join(names), '+'.join(names))
     namespace = {}
-    exec(own.shorten_locals(source), namespace)
+    exec(shorten.shorten_locals(source), namespace)
     assert namespace['f']() == 0
 
 
@@ -76,7 +76,7 @@ def sent_modules():
 
 
 def test_private_names_are_short_and_of_the_core():
-    names = own.private_names()
+    names = shorten.private_names()
     assert len(set(names.values())) == len(names) > 30
     assert names['_deferred'].startswith('_') and len(names['_deferred']) == 2
     assert not {'_pickle', '_exit', '_value', '_listeners'} & set(names)      # another's, or found by text
@@ -88,7 +88,7 @@ def test_no_text_names_what_is_renamed():
         nodes = list(ast.walk(ast.parse(minimize_source(path.read_text()))))
         strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         words = {word for text in strings for word in re.findall(r'\w+', text)}
-        assert not words & set(own.private_names()), path
+        assert not words & set(shorten.private_names()), path
         assert not any(isinstance(node, ast.JoinedStr) for node in nodes), path
 
 
@@ -97,13 +97,13 @@ def test_private_attributes_are_of_our_own_objects():
     ours = {'self', 'router', 'stream', 'source', 'broker', 'context'}
     for path in sent_modules():
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and node.attr in own.private_names():
+            if isinstance(node, ast.Attribute) and node.attr in shorten.private_names():
                 assert isinstance(node.value, ast.Name) and node.value.id in ours or 'self.' in ast.unparse(node), (
                     path, ast.unparse(node))
 
 
 def test_no_module_has_a_name_like_the_short_ones():
-    short = set(own.private_names().values())
+    short = set(shorten.private_names().values())
     for path in sent_modules():
         assert not short & set(re.findall(r'\w+', path.read_text())), path
 
@@ -145,14 +145,14 @@ def as_another_process(monkeypatch):
 def test_it_is_made_once(kept, cached, monkeypatch):
     assert own.smallest('x', SOURCE) == SMALL and kept.read_bytes().endswith(SMALL)
     assert list(kept.parent.iterdir()) == [kept] and not cached.exists()
-    monkeypatch.delattr(own, 'shorten_locals')
+    monkeypatch.delattr(shorten, 'shorten_locals')
     as_another_process(monkeypatch)
     assert own.smallest('x', SOURCE) == SMALL
 
 
 def test_a_module_of_which_nothing_is_left_is_made_once(kept, monkeypatch):
     assert own.smallest('x', b'"""Text."""') == b''
-    monkeypatch.delattr(own, 'shorten_locals')
+    monkeypatch.delattr(shorten, 'shorten_locals')
     assert own.smallest('x', b'"""Text."""') == b''
     as_another_process(monkeypatch)
     assert own.smallest('x', b'"""Text."""') == b''
@@ -174,7 +174,7 @@ def test_what_cannot_be_kept_with_the_compiled_goes_to_the_cache(kept, cached, m
     assert own.smallest('x', SOURCE) == SMALL
     assert cached.read_bytes().endswith(SMALL) and list(cached.parent.iterdir()) == [cached]
     assert [path for path in kept.parent.iterdir() if path.is_file()] == []
-    monkeypatch.delattr(own, 'shorten_locals')
+    monkeypatch.delattr(shorten, 'shorten_locals')
     as_another_process(monkeypatch)
     assert own.smallest('x', SOURCE) == SMALL
 
@@ -191,7 +191,7 @@ def test_nothing_can_be_kept(kept, cached, monkeypatch):
     cached.mkdir(parents=True)
     assert own.smallest('x', SOURCE) == SMALL
     assert list(kept.parent.iterdir()) == [kept] and list(cached.parent.iterdir()) == [cached]
-    monkeypatch.delattr(own, 'shorten_locals')
+    monkeypatch.delattr(shorten, 'shorten_locals')
     assert own.smallest('x', SOURCE) == SMALL       # once made, it is remembered
 
 
@@ -215,6 +215,6 @@ def test_what_another_may_have_written_is_not_believed(kept, cached, monkeypatch
         kept.unlink()
         os.mkfifo(kept)
     made = []
-    monkeypatch.setattr(own, 'shorten_locals', lambda source: made.append(source) or 'other')
+    monkeypatch.setattr(shorten, 'shorten_locals', lambda source: made.append(source) or 'other')
     as_another_process(monkeypatch)
     assert own.smallest('x', SOURCE) == b'other' and len(made) == 1

@@ -4,6 +4,8 @@ import ast
 import functools
 import io
 import re
+import subprocess
+import sys
 import tokenize
 
 import pytest
@@ -186,3 +188,12 @@ def test_these_measures_measure():
     assert by_name['link_to'] == by_name['add'] == 1
     assert by_name['forgery'] == 6
     assert len(code_lines('modules/__init__.py')) == 0
+
+
+def test_a_master_starts_without_what_few_programs_need():
+    """Each of these takes Python longer than most of our own files."""
+    code = 'import sys; sys.path.insert(0, sys.argv[1]); import mitogen.master; print(*sys.modules)'
+    done = subprocess.run([sys.executable, '-I', '-S', '-c', code, str(ROOT.parent)], check=True, timeout=60,
+                          stdout=subprocess.PIPE, universal_newlines=True)
+    assert not set(done.stdout.split()) & {'ast', 'asyncio', 'dataclasses', 'dis', 'inspect', 'json', 'pathlib',
+                                           'shutil', 'socket', 'tempfile', 'zipfile'}
