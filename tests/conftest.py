@@ -1,5 +1,8 @@
 """Fixtures for every folder of tests."""
 
+import contextlib
+import os
+
 import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -23,6 +26,14 @@ class FileByFile(LoadFileScheduling):
 
 def pytest_xdist_make_scheduler(config, log):
     return FileByFile(config, log)
+
+
+def pytest_runtest_setup(item):
+    """Tests of hosts run one after the other, and take longest: the processor is theirs first."""
+    wanted = 0 if support.checkout() / 'tests' / 'hosts' in item.path.parents else 5
+    if os.getpriority(os.PRIO_PROCESS, 0) != wanted:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, wanted)
 
 
 @pytest.fixture(autouse=True)
