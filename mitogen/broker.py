@@ -22,6 +22,10 @@ POLLIN, POLLOUT = mitogen.core.POLLIN, mitogen.core.POLLOUT
 #: Timers that may wait before those that are cancelled are looked for: as many again when many are not.
 MANY_TIMERS = 256
 
+#: Seconds after which a broker looks up, if nothing has woken it: where user code closes all descriptors, and that of
+#: epoll with them, who sleeps there sleeps on.
+LOOK = 2.0
+
 
 class Timer:
     """A function that will be called at its time."""
@@ -224,7 +228,7 @@ class Broker(mitogen.core.Broker):
             self._poller = best_poller()
             for fd, pair in self._watched.items():
                 self._interest(fd, *pair)
-        return self._poller.poll(timeout)
+        return self._poller.poll(LOOK if timeout is None else min(timeout, LOOK))
 
     def _turn(self, timeout: 'Optional[float]' = None) -> None:
         if self.timers.heap or self._deadline is not None:

@@ -59,7 +59,8 @@ def test_user_code_that_closes_every_descriptor(child, bystander):
 
 @pytest.mark.parametrize('loss, is_parent', [
     (targets_faults.lose_link, False), (targets_faults.lose_link, True), (targets_faults.stop_hearing, True),
-    (targets_bad.close_everything, False), (targets_bad.close_everything, True)])
+    (targets_bad.close_everything, False), (targets_bad.close_everything, True),
+    (targets_bad.close_everything_later, False), (targets_bad.close_everything_later, True)])
 def test_descriptors_that_are_closed_while_user_code_hangs(router, bystander, loss, is_parent):
     """What finds out is the broker's own thread; the second close of a descriptor must not be the end of that alone."""
     # As over ssh: what is started here, and gets our signals, is not the child.
