@@ -112,7 +112,7 @@ def test_contexts_one_after_another(router, method, number):
     one_after_another(router, 5, start)
     growth = Growth(router)
     one_after_another(router, number, start)
-    growth.check('%d contexts by %s' % (number, method), 10)
+    growth.check('%d contexts by %s' % (number, method), 20)
 
 
 def test_contexts_behind_another(router):
