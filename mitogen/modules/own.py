@@ -83,7 +83,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _keep(path: str, data: bytes) -> bool:
     """Write a file whole or not at all, as other processes may do the same now; return whether that went well."""
-    import tempfile
+    import tempfile  # not at import either
     folder, name = os.path.split(path)
     try:
         os.makedirs(folder, 0o700, exist_ok=True)

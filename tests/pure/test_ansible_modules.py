@@ -111,6 +111,9 @@ def test_modules_that_want_their_archive_as_a_file(files):
     new_layout() + b'import os\n',
     new_layout().replace(b'import _loader', b'import _something'),
     new_layout().replace(b"profile='legacy'", b"profile=open('x')"),
+    new_layout().replace(b'zip_data=', b"zip_data='AAAA',\nzip_data="),  # two archives
+    old_layout().replace(b'    ZIPDATA = ', b"    ZIPDATA = 'AAAA'\n    ZIPDATA = "),
+    old_layout().replace(b"'\n    def invoke", b"' + x\n    def invoke"),
     old_layout(fqn='ansible.modules.other'),
     old_layout(more='        import coverage\n'),
     old_layout().replace(b'basic._ANSIBLE_ARGS', b'basic._OTHER_ARGS'),
