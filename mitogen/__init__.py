@@ -1,8 +1,8 @@
 """
 Call Python functions on other machines, in other accounts and in containers, with nothing installed there.
 
-This file is ring 0: every child is sent it together with mitogen.core, so it holds no more than who this
-process is. Importing it has no side effects.
+Ring 0: a child has the same names, given to it by mitogen.core, so there is no more here than who this process is.
+Importing it has no side effects.
 """
 
 #: Version of the library: major, minor, patch.

@@ -116,8 +116,7 @@ class EpollPoller(Poller):
         self._poll = select.epoll()
         mitogen.core.Side.all_open.add(self._poll.fileno())     # a forked child must not share it
 
-    def poll(self, timeout: 'Optional[float]') -> 'List[Tuple[int, int]]':
-        return self._poll.poll(timeout)         # type: ignore[no-any-return]
+        self.poll = self._poll.poll             # type: ignore[method-assign]
 
     def close(self) -> None:
         mitogen.core.Side.all_open.discard(self._poll.fileno())
@@ -191,6 +190,21 @@ class Broker(mitogen.core.Broker):
         if not fine:
             raise result
         return result
+
+    def ask(self, queue: 'Any', timeout: 'Optional[float]', send: 'Callable[[Any], Any]', msg: 'Any') -> 'Any':
+        """Call ``send(msg)``, which asks for something, and return what comes into `queue` then. What is sent goes out
+        when this thread waits, not before. Any thread but the broker's.
+
+        :param timeout: seconds, or None.
+        :raises _queue.Empty: they have passed.
+        """
+        self.coming = threading.get_ident()
+        try:
+            send(msg)
+            return mitogen.core.Broker.wait_for(self, queue, timeout)
+        except BaseException:
+            self.work_alone()       # Ctrl-C came in between
+            raise
 
     def work_alone(self) -> None:
         """Have the broker's own thread take the work, if nobody does it: who calls this will not for a while."""

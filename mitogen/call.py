@@ -129,13 +129,7 @@ class CallChain:
                 and threading.current_thread() is threading.main_thread()):
             raise mitogen.core.Error('a context runs one call at a time, so %s cannot wait for a call of its own: '
                                      'call the function itself, or from another thread', self.context)
-        receiver = self.call_async(fn, *args, **kwargs)
-        try:
-            msg = receiver.get()
-        except BaseException:
-            receiver.close()        # Ctrl-C must not leave it behind
-            raise
-        return msg.unpickle()
+        return self.context.send_await(self._message(fn, args, kwargs))
 
 
 def when_arrived(receiver: Receiver, then: 'Callable[[Message], None]') -> None:

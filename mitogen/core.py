@@ -385,12 +385,15 @@ class Framer:
                     raise StreamError(TOO_LARGE, self._missing, self._max)
                 self._begun = Message(dst, src, auth, handle, reply)
                 start += HEADER.size
-            taken = self._body.write(data[start:start + self._missing])
-            start += taken
-            self._missing -= taken
-            if self._missing:
-                break
-            self._begun.data, self._body = self._body.getvalue(), BytesIO()
+            piece = data[start:start + self._missing]
+            start += len(piece)
+            self._missing -= len(piece)
+            if self._missing or self._body.tell():      # one of several
+                self._body.write(piece)
+                if self._missing:
+                    break
+                piece, self._body = self._body.getvalue(), BytesIO()
+            self._begun.data = piece
             found.append(self._begun)
             self._begun = None
         self._rest = data[start:]
@@ -507,10 +510,15 @@ def unlisten(obj: 'Any', name: str, fn: 'Function') -> None:
 def fire(obj: 'Any', name: str, *args: 'Any', **kwargs: 'Any') -> None:
     """Call all who listen to the signal `name` of `obj`; one that fails does not keep it from the others."""
     for fn in list(obj.__dict__.get('_listeners', {}).get(name, ())):
-        try:
-            fn(*args, **kwargs)
-        except Exception:
-            log(ERROR, 'error in %r', fn)
+        _attempt(fn, *args, **kwargs)
+
+
+def _attempt(fn: 'Function', *args: 'Any', **kwargs: 'Any') -> None:
+    """Call a function of somebody else's; what it fails with is logged."""
+    try:
+        fn(*args, **kwargs)
+    except Exception:
+        log(ERROR, 'error in %r', (fn,) + args)
 
 
 def takes_econtext(fn: 'Function') -> 'Function':
@@ -619,7 +627,7 @@ class Latch:
 
     def _add(self, item: 'Any') -> None:
         self._queue.put(item)
-        if self.broker:
+        if self.broker and not self.broker.on_thread():
             self.broker.nudge()         # whoever waits here may do its work, and sleep
         (self.notify or id)(self)       # read once: another thread may take it away behind a test
 
@@ -686,8 +694,9 @@ class Broker(Seed):
     def __init__(self) -> None:
         self._lock = threading.RLock()      # what a signal, or the garbage collector, calls in between may want it too
         self._deferred: 'List[Any]' = []            # under the lock, as are the next, and whether we are closed
-        # Id of the thread at work, 0: none; how often one that waits took that over; who else did, since then.
-        self._driver, self._drives, self._sent = -1, 0, 0
+        # Id of the thread at work, 0: none; how often one that waits took that over; who else did, since then; who is
+        # about to wait, so that what it sends can go out then.
+        self._driver, self._drives, self._sent, self.coming = -1, 0, 0, 0       # type: int, int, int, Any
         self._waiting: 'Dict[int, Any]' = {}        # thread -> the queue that it waits in while another works
         self._call: 'Any' = SimpleQueue()           # what calls it
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
@@ -714,9 +723,9 @@ class Broker(Seed):
             if not self._deferred:
                 if self._driver:
                     self._waker.wake()
-                elif self._sent:    # again, and nobody has waited: there may be many more, and they shall go together
+                elif self._sent and self.coming != me:      # again, and nobody has waited: many more may go together
                     self._call.put(True)
-                else:
+                elif self.coming != me:
                     self._sent = self._driver = me
             self._deferred.append((fn, args, kwargs))
         if me == self._driver:      # nobody was at work
@@ -823,9 +832,9 @@ class Broker(Seed):
         try:
             with self._lock:
                 if self._driver or self.stopping:
-                    self._waiting[me] = queue
+                    self._waiting[me], self.coming = queue, 0
                 else:
-                    self._driver, self._sent = me, 0
+                    self._driver, self._sent, self.coming = me, 0, 0
                     self._drives += 1
             if me == self._driver:
                 self._settle()
@@ -838,7 +847,8 @@ class Broker(Seed):
         finally:
             self._interruptible = False
             self._waiting.pop(me, None)
-            self._leave()
+            if me == self._driver:      # Ctrl-C
+                self._leave()
 
     def hold(self, fn: 'Function') -> bool:
         """Ctrl-C has hit this thread. If it does the broker's work, have ``fn()`` called after that and return True."""
@@ -865,8 +875,8 @@ class Broker(Seed):
         self._interruptible = True
         # While answers come fast, stay awake: to fall asleep and be woken takes longer than many a call.
         while self._brisk and not events and time.monotonic() - start < BRISK:
-            events = self._ready(0)
             os.sched_yield()
+            events = self._ready(0)
         events = events or self._ready(0 if self._held else timeout)
         self._interruptible = False
         self._brisk = time.monotonic() - start < BRISK
@@ -885,9 +895,6 @@ class Broker(Seed):
         """Do what other threads have asked for, and send what is new."""
         if self._deferred:
             self.run_deferred()
-        self._flush()
-
-    def _flush(self) -> None:
         while self.outgoing:
             outgoing, self.outgoing = self.outgoing, []
             for stream in dict.fromkeys(outgoing):
@@ -908,10 +915,7 @@ class Broker(Seed):
         with self._lock:
             work, self._deferred = self._deferred, []
         for fn, args, kwargs in work:
-            try:
-                fn(*args, **kwargs)
-            except Exception:
-                log(ERROR, 'error in %r', fn)
+            _attempt(fn, *args, **kwargs)
 
     def _end(self) -> None:
         # In the order in which they came: what a child has printed goes out before the link to its parent is closed.
@@ -999,18 +1003,17 @@ class Stream(BasicStream):
         self.router.broker.outgoing.append(self)
 
     def on_transmit(self, broker: Broker) -> None:
-        side: 'Any' = self.transmit_side
-        wait = False
+        side, wait = self.transmit_side, False      # type: Any, bool
         while self._unsent and side.fd is not None and not wait:
             try:
                 sent = side.write(list(itertools.islice(self._unsent, 512)))     # Linux takes up to 1024 at once
                 if sent is None:
                     self._unsent.clear()    # gone; the reading side will hear its last words, and find out
-                while sent:
+                while (sent or 0) > 0:
                     first = self._unsent.popleft()
-                    if len(first) > sent:       # not copied, whatever remains
+                    sent -= len(first)
+                    if sent < 0:        # not copied, whatever remains
                         self._unsent.appendleft(memoryview(first)[sent:])
-                    sent = max(0, sent - len(first))
             except BlockingIOError:
                 wait = True
         if wait is not self._blocked:
@@ -1107,8 +1110,7 @@ class Router(Seed):
                 self._awaiting.get(respondent.context_id, set()).discard(handle)
 
     def route(self, msg: Message) -> None:
-        """Send a message, to this context or another; raise Error when the broker has ended. Any thread; the order of
-        one thread's messages is kept."""
+        """Send a message, here or elsewhere; one thread's in their order. Error: the broker has ended. Any thread."""
         if msg.src_id is None:
             msg.src_id = self.context_id
         if msg.auth_id is None:
@@ -1138,7 +1140,8 @@ class Router(Seed):
 
     def _egress(self, msg: Message, stream: 'Optional[Stream]') -> 'Tuple[Optional[Stream], str]':
         """Where a message goes next; or None and why it cannot."""
-        return (self.parent_stream if stream is None else None), 'no route to context %d' % msg.dst_id
+        up = None if stream else self.parent_stream
+        return up, '' if up else 'no route to context %d' % msg.dst_id
 
     def _refuse(self, msg: Message, reason: str) -> None:
         """Answer a message that cannot be delivered. A dead message gets no answer, so this cannot go on for ever."""
@@ -1166,13 +1169,7 @@ class Router(Seed):
                 self.del_handler(msg.handle)
             except KeyError:        # its owner closed it a moment ago
                 return
-        self._hand_to(fn, msg)
-
-    def _hand_to(self, fn: 'Function', msg: Message) -> None:
-        try:
-            fn(msg)
-        except Exception:
-            log(ERROR, 'error in %r', (fn, msg))
+        _attempt(fn, msg)
 
     def _on_del_route(self, msg: Message) -> None:
         """The parent says that contexts are gone of which we know."""
@@ -1200,7 +1197,7 @@ class Router(Seed):
             msg = Message.dead(reason, dst_id=self.context_id, src_id=self.context_id, auth_id=self.context_id,
                                handle=handle)
             msg.router = self
-            self._hand_to(handler[0], msg)
+            _attempt(handler[0], msg)
 
     def _on_broker_exit(self) -> None:
         """Nobody will deliver anything any more: whoever waits, wakes."""
@@ -1274,8 +1271,7 @@ class Receiver:
     def get(self, timeout: 'Optional[float]' = None, block: bool = True, throw_dead: bool = True) -> Message:
         """Wait for the next message, as Latch.get() does.
 
-        :raises ChannelError: the other end is gone, closed or refused; the text says why. With `throw_dead` false the
-            dead message is returned."""
+        :raises ChannelError: the other end is gone, closed or refused: why; not so with `throw_dead` false."""
         msg: Message = self._latch.get(timeout, block)
         if msg.is_dead and throw_dead:
             raise ChannelError(msg.reason)
@@ -1512,8 +1508,7 @@ class LoggingWatch:
 # ---- 14: dispatcher --------------------------------------------------------------------------------
 
 class Later:
-    """What a called function returns when its result is not there yet. ``start(reply)`` is called at once;
-    ``reply(value)``, from any thread, sends the result."""
+    """A result that comes later: ``start(reply)`` is called at once; ``reply(value)``, from any thread, sends it."""
 
     def __init__(self, start: 'Callable[[Callable[[Any], None]], None]') -> None:
         self.start = start
@@ -1527,13 +1522,15 @@ class Dispatcher:
     def __init__(self, econtext: 'ExternalContext') -> None:
         self._econtext = econtext
         self._failed: 'Dict[str, CallError]' = {}       # pipelined chain -> its first error
-        self._receiver = Receiver(econtext.router, CALL_FUNCTION, policy=has_parent_authority)
+        self._calls: 'Any' = SimpleQueue()
+        econtext.router.add_handler(self._calls.put, CALL_FUNCTION, policy=has_parent_authority)
 
     def run(self) -> None:
         """Serve until the broker ends."""
         signal(SIGINT, self._on_interrupt)
         while True:
-            msg = self._receiver.get(throw_dead=False)
+            broker = self._econtext.broker
+            msg = broker.wait_for(self._calls, None) if broker.coming or self._calls.empty() else self._calls.get()
             if msg.is_dead:
                 return
             self._serve(msg)
@@ -1565,6 +1562,7 @@ class Dispatcher:
         if isinstance(result, Later):
             result.start(lambda value: self._reply(msg, chain, value))
         else:
+            self._econtext.broker.coming = self._calls.empty() and threading.get_ident()
             self._reply(msg, chain, result)
 
     def _call(self, module: str, path: str, args: 'Any', kwargs: 'Any') -> 'Any':
@@ -1641,7 +1639,8 @@ class ExternalContext(Seed):
             package = sys.modules['mitogen'] = type(sys)('mitogen')
             package.__path__ = []
             package.core = sys.modules[__name__]
-            exec(self.config['package'], package.__dict__)
+            package.__version__ = self.config['version']
+            package.main = lambda *args, **kwargs: lambda fn: fn    # a script is imported here, not run
         package.is_master, package.context_id = False, context_id
         package.parent_id, package.parent_ids = parent_ids[0], parent_ids
 

@@ -49,18 +49,24 @@ class Broker(mitogen.broker.Broker):
             mitogen.core.listen(self, 'exit', lambda: atexit.unregister(self._at_exit))
 
     def defer(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        if self.on_thread():
+        me = threading.get_ident()
+        if me == self._driver:
             fn(*args, **kwargs)
+        elif me == self.coming:     # ask() is shielded as a whole
+            mitogen.broker.Broker.defer(self, fn, *args, **kwargs)
         else:
             self._shielded(mitogen.broker.Broker.defer, fn, *args, **kwargs)
 
     def wait_for(self, queue: Any, timeout: float | None) -> Any:
         return self._shielded(mitogen.broker.Broker.wait_for, queue, timeout)
 
+    def ask(self, queue: Any, timeout: float | None, send: Callable[[Message], Any], msg: Message) -> Any:
+        return self._shielded(mitogen.broker.Broker.ask, queue, timeout, send, msg)
+
     def _shielded(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a method of the broker; Ctrl-C strikes where it waits, or after it, not while it works."""
-        handler = getsignal(SIGINT)
-        if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        handler = threading.get_ident() == threading.main_thread().ident and getsignal(SIGINT)
+        if not callable(handler):
             return fn(self, *args, **kwargs)
 
         def on_interrupt(*signal_and_frame: Any) -> None:
@@ -211,8 +217,8 @@ class Router(mitogen.parent.Router):
         if context.lacks(module):
             self.responder.push_call(context, module, fn)
 
-    def core_sources(self) -> tuple[str, str]:
-        return self.responder.library.core_sources()
+    def core_source(self) -> str:
+        return self.responder.library.core_source()
 
     def child_log_level(self) -> int:
         return logging.getLogger().getEffectiveLevel()

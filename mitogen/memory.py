@@ -26,7 +26,7 @@ class MemoryBroker(mitogen.broker.Broker):
         self.busy: set[Any] = set()
         self.streams: list[MemoryStream] = []
         self._work: deque[Callable[[], Any]] = deque()
-        self.outgoing = []
+        self.outgoing, self._deferred = [], []
         self._running = self._closed = False
 
     def work_alone(self) -> None:
@@ -50,6 +50,10 @@ class MemoryBroker(mitogen.broker.Broker):
 
     def wait_for(self, queue: Any, timeout: float | None) -> Any:
         return queue.get(True, timeout)
+
+    def ask(self, queue: Any, timeout: float | None, send: Callable[[Any], Any], msg: Any) -> Any:
+        send(msg)
+        return self.wait_for(queue, timeout)
 
     def defer_sync(self, fn: Callable[[], Any]) -> Any:
         if self._running:
@@ -78,7 +82,7 @@ class MemoryBroker(mitogen.broker.Broker):
         self._running = True
         try:
             self._guard(None, lambda broker: fn())
-            self._flush()
+            self._settle()
         finally:
             self._running = False
 

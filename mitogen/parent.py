@@ -69,8 +69,11 @@ class Context(mitogen.core.Context):
     def send(self, msg: Message) -> None:
         """Send `msg` to this context. Any thread; waits while too much waits on the way there: see mitogen.pressure.
 
+        :raises ValueError: the number of the context or of the handle is none of 32 bits.
         :raises mitogen.core.Error: the broker has ended.
         """
+        if (self.context_id | (msg.handle or 0)) >> 32:
+            raise ValueError('no message can go to context %s, handle %s' % (self.context_id, msg.handle))
         if self.router.crowd.waiting:
             self.router.crowd.wait_for_room(self.context_id)
         msg.dst_id = self.context_id
@@ -82,8 +85,6 @@ class Context(mitogen.core.Context):
         :param persist: more than one reply may come.
         :raises ValueError: the number of the context or of the handle is none of 32 bits.
         """
-        if (self.context_id | (msg.handle or 0)) >> 32:
-            raise ValueError('no message can go to context %s, handle %s' % (self.context_id, msg.handle))
         # The reply can overtake us, so the handle exists before the message goes.
         receiver = Receiver(self.router, persist=persist, respondent=self)
         msg.reply_to = receiver.handle
@@ -101,11 +102,19 @@ class Context(mitogen.core.Context):
         :raises mitogen.core.TimeoutError: they have passed.
         :raises mitogen.core.CallError: and others, as Message.unpickle().
         """
-        receiver = self.send_async(msg)
+        queue: 'Any' = mitogen.core.SimpleQueue()       # type: ignore[attr-defined]
+        msg.reply_to = handle = self.router.add_handler(queue.put, persist=False, respondent=self)
+        timeout = deadline and max(0, min(deadline, threading.TIMEOUT_MAX))
         try:
-            return receiver.get(deadline).unpickle()
-        finally:
-            receiver.close()
+            return self.router.broker.ask(queue, timeout, self.send, msg).unpickle()
+        except BaseException as exc:
+            try:
+                self.router.del_handler(handle)         # Ctrl-C must not leave it behind
+            except KeyError:
+                pass
+            if isinstance(exc, mitogen.core.Empty):     # type: ignore[attr-defined]
+                raise mitogen.core.TimeoutError('nothing arrived') from None
+            raise
 
     def call_service_async(self, service: 'Any', method: str, **kwargs: 'Any') -> Receiver:
         """Call a method of a service (a class or its dotted name) there; return the Receiver of the reply."""
@@ -333,17 +342,14 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         if context.lacks(module):
             self.relay.push(context.context_id, [module])
 
-    def core_sources(self) -> 'Tuple[str, str]':
-        """Minified source of mitogen.core and of mitogen itself."""
-        importer = self.econtext.importer
-        # A fork was sent neither.
-        package = self.econtext.config.get('package') or importer.get_source('mitogen')
-        return importer.get_source('mitogen.core'), package
+    def core_source(self) -> str:
+        """Minified source of mitogen.core."""
+        return self.econtext.importer.get_source('mitogen.core')    # type: ignore[no-any-return]
 
     def payload(self) -> 'mitogen.boot.payload.Payload':
         with self._payload_lock:
             if self._payload is None:
-                self._payload = mitogen.boot.payload.Payload(*self.core_sources())
+                self._payload = mitogen.boot.payload.Payload(self.core_source())
             return self._payload
 
     def child_log_level(self) -> int:

@@ -12,6 +12,7 @@ The broker thread itself never waits: what it has to say are answers, to one tha
 an event loop of asyncio: `mitogen.aio` awaits room.
 """
 
+import os
 import sys
 
 import mitogen.core
@@ -28,7 +29,7 @@ class Pipe(mitogen.core.Side):
     written = 0
 
     def write(self, buffers: 'Sequence[Any]') -> 'Optional[int]':
-        sent = mitogen.core.Side.write(self, buffers)
+        sent: 'Optional[int]' = mitogen.core.io_op(os.writev, self.fd, buffers)[0]
         self.written += sent or 0
         return sent
 
@@ -58,14 +59,21 @@ class BoundedStream(mitogen.core.Stream):
         self._queued += mitogen.core.HEADER.size + len(msg.data)
         mitogen.core.Stream.send(self, msg)
 
+    def on_blocked(self) -> None:
+        """The pipe is full."""
+
     def is_full(self) -> bool:
         """Whether so much waits for the other end that nobody may add to it: two of the largest messages."""
         return self._queued - self._pipe.written > 2 * self.router.max_message_size
 
     def on_transmit(self, broker: mitogen.core.Broker) -> None:
         mitogen.core.Stream.on_transmit(self, broker)
+        if self._blocked:
+            self.on_blocked()
         if not self._unsent:        # or it is gone, and they were thrown away
             self._queued = self._pipe.written
+            if not self._is_crowded:
+                return
         if self.is_full() is not self._is_crowded and self.is_open():
             self._is_crowded = not self._is_crowded
             if self._is_crowded:

@@ -117,8 +117,10 @@ class Routes:
                 return None, 'context %d, and those beside it, talk with too many others' % (msg.src_id or 0)
             if unidirectional and self.parent_link not in (link, out) and self.trusted.isdisjoint((link, out)):
                 return None, 'context %d may not talk to its sibling %d' % (msg.src_id or 0, msg.dst_id)
-            self._introduce(msg.dst_id, link)
-            self._introduce(msg.src_id or 0, out)
+            if link not in self._acquainted.get(msg.dst_id, ()):
+                self._introduce(msg.dst_id, link)
+            if out not in self._acquainted.get(msg.src_id or 0, ()):
+                self._introduce(msg.src_id or 0, out)
         return out, ''
 
     def _introduce(self, context_id: int, link: 'Link') -> None:

@@ -89,13 +89,8 @@ class _Responder(mitogen.modules.responder.Responder):
 class _Context(mitogen.parent.Context):
     """Settles its tree instead of waiting."""
 
-    def call(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        return self._settled(self.call_async(fn, *args, **kwargs))
-
     def send_await(self, msg: Message, deadline: float | None = None) -> Any:
-        return self._settled(self.send_async(msg))
-
-    def _settled(self, receiver: mitogen.core.Receiver) -> Any:
+        receiver = self.send_async(msg)
         try:
             self.router.tree.settle()
             return receiver.get(block=False).unpickle()
@@ -154,9 +149,9 @@ class Node:
         return self.broker.step() or self._serve()
 
     def _serve(self) -> bool:
-        if self.stream is None or self.dispatcher._receiver.empty():
+        if self.stream is None or self.dispatcher._calls.empty():
             return False
-        msg = self.dispatcher._receiver.get(throw_dead=False)
+        msg = self.dispatcher._calls.get()
         if not msg.is_dead:
             self.dispatcher._serve(msg)
         return True

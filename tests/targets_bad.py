@@ -72,7 +72,7 @@ def interrupt_when_idle(sender):
     main = threading.current_thread().ident
 
     def interrupt():
-        while not any(frame.f_code is mitogen.core.Latch.get.__code__
+        while not any(frame.f_code is mitogen.core.Broker.wait_for.__code__
                       for frame, _ in traceback.walk_stack(sys._current_frames()[main])):
             time.sleep(0.001)
         for _ in range(100):

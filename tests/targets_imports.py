@@ -159,3 +159,14 @@ def file_names(fullname):
         names.add(code.co_filename)
         todo += [item for item in code.co_consts if hasattr(item, 'co_code')]
     return sorted(names)
+
+
+def library():
+    """What `mitogen` is here."""
+    import mitogen
+
+    @mitogen.main(log_level='DEBUG')
+    def unharmed(router):
+        raise AssertionError('this ran')
+    assert unharmed.__name__ == 'unharmed'
+    return mitogen.__version__, mitogen.is_master, mitogen.context_id, mitogen.parent_id, mitogen.parent_ids

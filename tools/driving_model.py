@@ -24,6 +24,7 @@ Thread = dict[str, Any]
 
 # Programs of the other threads: what they do, one after the other.
 CALL, SEND, CLOSE = 'call', 'send', 'close'
+ASK = 'ask'     # a call that says beforehand that it will wait
 WORK, WAITING = 'work', 'waiting'       # what the own thread is called for
 CASES = [
     {'A': [CALL]},
@@ -34,6 +35,9 @@ CASES = [
     {'A': [CALL, CALL], 'B': [SEND, SEND]},
     {'A': ['wait'], 'B': [CALL, CLOSE]},
     {'A': [CALL], 'B': [CALL], 'C': [SEND]},
+    {'A': [ASK, ASK, ASK]},
+    {'A': [ASK, SEND], 'B': [SEND, ASK]},
+    {'A': [ASK, ASK], 'B': [CALL]},
 ]
 
 
@@ -50,13 +54,14 @@ class State:
     answers: list[str] = dataclasses.field(default_factory=list)
     dozing: bool = False
     sent: bool = False
+    coming: str = ''
     drives: int = 0
     waker: bool = False
 
     def copy(self) -> 'State':
         return State(self.driver, dict(self.queues), {name: dict(thread) for name, thread in self.threads.items()},
                      list(self.deferred), list(self.waiting), list(self.calls), list(self.answers), self.dozing,
-                     self.sent, self.drives, self.waker)
+                     self.sent, self.coming, self.drives, self.waker)
 
 
 Steps = Iterator[tuple[str, State]]
@@ -98,14 +103,17 @@ def at_next(state: State, name: str, thread: Thread) -> Steps:
         return
     first, rest = thread['todo'][0], thread['todo'][1:]
     if first == 'wait':
-        yield 'wait', go(state, name, 'wait_for', todo=rest)
+        yield 'wait', go(state, name, 'look', todo=rest)
     elif first == CLOSE:
         after = go(state, name, 'defer', todo=rest, what='', then='next')
         after.queues['A'] += 1
         yield 'close', after
     else:
-        then = 'wait_for' if first == CALL else 'next'
-        yield first, go(state, name, 'defer', todo=rest, what=name if first == CALL else '', then=then)
+        then = {CALL: 'look', ASK: 'wait_for', SEND: 'next'}[first]
+        after = go(state, name, 'defer', todo=rest, what='' if first == SEND else name, then=then)
+        if first == ASK:
+            after.coming = name
+        yield first, after
 
 
 def at_defer(state: State, name: str, thread: Thread) -> Steps:
@@ -113,6 +121,8 @@ def at_defer(state: State, name: str, thread: Thread) -> Steps:
     if not after.deferred:
         if after.driver:
             after.waker = True
+        elif after.coming == name:
+            pass
         elif after.sent:
             after.calls.append(WORK)
         else:
@@ -147,11 +157,13 @@ def at_leave_locked(state: State, name: str, thread: Thread) -> Steps:
     yield 'leave', after
 
 
+def at_look(state: State, name: str, thread: Thread) -> Steps:
+    yield 'look', go(state, name, 'get' if state.queues[name] else 'wait_for')
+
+
 def at_wait_for(state: State, name: str, thread: Thread) -> Steps:
-    if state.queues[name]:
-        yield 'it is there', go(state, name, 'get')
-        return
     after = go(state, name, 'drive' if not state.driver else 'get', then='get')
+    after.coming = ''
     if state.driver:
         after.waiting = sorted({*after.waiting, name})
     else:

@@ -113,10 +113,8 @@ class ChildStream(mitogen.pressure.BoundedStream):
         for action in self._dialogue.cancel(SHUTTING_DOWN):     # type: ignore[union-attr]
             self._done(action.error)          # type: ignore[union-attr]
 
-    def on_transmit(self, broker: mitogen.core.Broker) -> None:
-        mitogen.pressure.BoundedStream.on_transmit(self, broker)
-        if self._blocked:
-            self._widen(self.transmit_side)
+    def on_blocked(self) -> None:
+        self._widen(self.transmit_side)
 
     def _widen(self, side: 'Any') -> None:
         """A pipe turns out to carry much. Not all do: of wide ones an account has but so many."""

@@ -15,7 +15,7 @@ import mitogen.core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Any, Callable
+    from typing import Any, Callable, Optional
 
 _main_lock = threading.RLock()
 
@@ -23,8 +23,13 @@ _main_lock = threading.RLock()
 class Importer(mitogen.core.Importer):
     """See mitogen.core.Importer."""
 
+    _main: 'Optional[ModuleType]' = None
+
     def main_module(self) -> 'ModuleType':
         """Return the master's main script as module, executed without its main part."""
+        return self._main or self._load_main()
+
+    def _load_main(self) -> 'ModuleType':
         with _main_lock:
             module = sys.modules['__main__']
             if not isinstance(getattr(module, '__loader__', None), mitogen.core.Importer):
@@ -34,6 +39,7 @@ class Importer(mitogen.core.Importer):
                 module.__loader__ = self
                 sys.modules['__main__'] = module
                 self.exec_module(module)
+            self._main = module
             return module
 
     def get_source(self, fullname: str) -> str:

@@ -131,11 +131,9 @@ class Library:
             return module       # the child will find out
         return Module(name, module.path, source, module.submodules, module.package, compiled=True)
 
-    def core_sources(self) -> tuple[str, str]:
-        """Minified source of mitogen.core and of mitogen itself."""
-        names = 'mitogen.core', 'mitogen'
-        core, package = (own.smallest(name, self.finder.find(name).source).decode() for name in names)
-        return core, package
+    def core_source(self) -> str:
+        """Minified source of mitogen.core."""
+        return own.smallest('mitogen.core', self.finder.find('mitogen.core').source).decode()
 
     def override(self, fullname: str, path: str, source: str | bytes, is_pkg: bool) -> None:
         """Serve other source for a module than the one that is found."""

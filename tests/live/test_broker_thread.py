@@ -20,7 +20,7 @@ from mitogen.core import Error
 #: (class, how to its broker, methods)
 GUARDED = [
     (mitogen.core.Router, lambda router: router.broker, [
-        '_forward', '_deliver', '_refuse', '_hand_to', '_lost', '_bury', '_egress', '_on_stream_lost']),
+        '_forward', '_deliver', '_refuse', '_lost', '_bury', '_egress', '_on_stream_lost']),
     (mitogen.parent.Router, lambda router: router.broker, [
         '_async_route', '_egress', '_on_del_route', '_on_add_route', '_on_stream_lost', '_forget', '_lost',
         '_send_news', 'register', 'add_route']),
@@ -28,10 +28,10 @@ GUARDED = [
         'on_receive', 'receive', 'send', 'on_transmit', 'on_disconnect', 'announce']),
     (mitogen.pressure.BoundedStream, lambda stream: stream.router.broker, ['send', 'on_transmit']),
     (mitogen.boot.connection.ChildStream, lambda stream: stream.router.broker, [
-        'begin', 'on_transmit', 'on_receive', 'overhear', '_perform', '_on_ready', '_watch_exit', '_close',
+        'begin', 'on_blocked', 'on_receive', 'overhear', '_perform', '_on_ready', '_watch_exit', '_close',
         'on_disconnect', 'on_shutdown']),
     (mitogen.core.Broker, lambda broker: broker, [
-        '_watch', 'drop', '_turn', '_settle', '_flush', '_guard', 'run_deferred']),
+        '_watch', 'drop', '_turn', '_settle', '_guard', 'run_deferred']),
     (mitogen.broker.Broker, lambda broker: broker, ['_turn', '_ready', '_begin_shutdown']),
 ]
 

@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 
+import mitogen
 import targets_imports
 from mitogen.core import CallError
 
@@ -37,6 +38,11 @@ def package(write):
 
 
 # ---- Attributes
+
+
+def test_the_library_itself(other):
+    """A child's `mitogen` is no file, but has all names of ours."""
+    assert other.call(targets_imports.library) == (mitogen.__version__, False, other.context_id, 0, [0])
 
 
 def test_attributes_of_a_package(package, child):

@@ -13,7 +13,7 @@ import mitogen.core
 import support
 import targets
 import targets_calls
-from mitogen.core import Channel, ChannelError, Latch, LatchError, Receiver, TimeoutError
+from mitogen.core import Broker, Channel, ChannelError, Latch, LatchError, Receiver, TimeoutError
 
 
 @pytest.fixture
@@ -193,13 +193,13 @@ class handles_are_given_back:
 
 @contextlib.contextmanager
 def interrupted(condition=lambda: True):
-    """Ctrl-C for this process as soon as its main thread waits for a latch, and that is true."""
-    def in_latch():
+    """Ctrl-C for this process as soon as its main thread waits, and that is true."""
+    def waits():
         stack = traceback.walk_stack(sys._current_frames()[threading.main_thread().ident])
-        return any(frame.f_code is Latch.get.__code__ for frame, _ in stack) and condition()
+        return any(frame.f_code in (Latch.get.__code__, Broker.wait_for.__code__) for frame, _ in stack) and condition()
 
     def wait():
-        support.wait_for(in_latch)
+        support.wait_for(waits)
         os.kill(os.getpid(), signal.SIGINT)
     thread = threading.Thread(target=wait)
     thread.start()
