@@ -162,6 +162,7 @@ class Broker(mitogen.core.Broker):
     #: Seconds that streams have to end in good order once shutdown() was called.
     shutdown_timeout = 3.0
 
+    _rounds = 0             # how often what was deferred has been done
     _deadline: 'Optional[float]' = None
     _poller: 'Optional[Poller]' = None
 
@@ -191,20 +192,44 @@ class Broker(mitogen.core.Broker):
             raise result
         return result
 
-    def ask(self, queue: 'Any', timeout: 'Optional[float]', send: 'Callable[[Any], Any]', msg: 'Any') -> 'Any':
-        """Call ``send(msg)``, which asks for something, and return what comes into `queue` then. What is sent goes out
-        when this thread waits, not before. Any thread but the broker's.
+    def ask(self, queue: 'Any', timeout: 'Optional[float]', context: 'Any', msg: 'Any') -> 'Any':
+        """Send a message, which asks for something, and return what comes into `queue` then. If nobody does the work it
+        goes out when this thread begins to wait, not before; if another thread does, past that one, as to wake it takes
+        longer. Any thread but the broker's.
 
         :param timeout: seconds, or None.
         :raises _queue.Empty: they have passed.
         """
         self.coming = threading.get_ident()
         try:
-            send(msg)
+            if not (self._driver and self._may_pass() and context.router.crowd.send_now(msg)):
+                context.send(msg)
             return mitogen.core.Broker.wait_for(self, queue, timeout)
         except BaseException:
+            self._mine.deferred = self._rounds
             self.work_alone()       # Ctrl-C came in between
             raise
+
+    def _may_pass(self) -> bool:
+        """Whether all that this thread has deferred was done, so that it can send something past it. Never the main
+        thread: a signal's handler could want the lock that it holds meanwhile."""
+        # The first round after may have begun before. When closed, what a descriptor's number stands for is not known.
+        return (self._rounds > getattr(self._mine, 'deferred', -2) + 1 and not self._closed
+                and threading.get_ident() != threading.main_thread().ident)
+
+    def defer(self, fn: 'Callable[..., Any]', *args: 'Any', **kwargs: 'Any') -> None:
+        mitogen.core.Broker.defer(self, fn, *args, **kwargs)
+        if self.coming != threading.get_ident():        # that one waits until it is done
+            self._mine.deferred = self._rounds
+
+    def run_deferred(self) -> None:
+        mitogen.core.Broker.run_deferred(self)
+        self._rounds += 1
+
+    def catch_up(self) -> None:
+        """Return when what was deferred before has been done. Any thread but the broker's."""
+        if self._deferred:
+            self.defer_sync(bool)
 
     def work_alone(self) -> None:
         """Have the broker's own thread take the work, if nobody does it: who calls this will not for a while."""
@@ -264,6 +289,7 @@ class Broker(mitogen.core.Broker):
 def _prepare(broker: 'Any') -> None:
     broker.timers = Timers()
     broker.busy = set()
+    broker._mine = threading.local()    # `deferred`: the round in which that thread last deferred something
 
 
 def grow(broker: 'Any') -> None:

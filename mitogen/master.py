@@ -60,8 +60,8 @@ class Broker(mitogen.broker.Broker):
     def wait_for(self, queue: Any, timeout: float | None) -> Any:
         return self._shielded(mitogen.broker.Broker.wait_for, queue, timeout)
 
-    def ask(self, queue: Any, timeout: float | None, send: Callable[[Message], Any], msg: Message) -> Any:
-        return self._shielded(mitogen.broker.Broker.ask, queue, timeout, send, msg)
+    def ask(self, queue: Any, timeout: float | None, context: Any, msg: Message) -> Any:
+        return self._shielded(mitogen.broker.Broker.ask, queue, timeout, context, msg)
 
     def _shielded(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a method of the broker; Ctrl-C strikes where it waits, or after it, not while it works."""

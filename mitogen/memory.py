@@ -51,8 +51,8 @@ class MemoryBroker(mitogen.broker.Broker):
     def wait_for(self, queue: Any, timeout: float | None) -> Any:
         return queue.get(True, timeout)
 
-    def ask(self, queue: Any, timeout: float | None, send: Callable[[Any], Any], msg: Any) -> Any:
-        send(msg)
+    def ask(self, queue: Any, timeout: float | None, context: Any, msg: Any) -> Any:
+        context.send(msg)
         return self.wait_for(queue, timeout)
 
     def defer_sync(self, fn: Callable[[], Any]) -> Any:

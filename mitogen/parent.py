@@ -74,7 +74,7 @@ class Context(mitogen.core.Context):
         """
         if (self.context_id | (msg.handle or 0)) >> 32:
             raise ValueError('no message can go to context %s, handle %s' % (self.context_id, msg.handle))
-        if self.router.crowd.waiting:
+        if self.router.crowd.waiting or len(msg.data) > mitogen.pressure.LARGE:
             self.router.crowd.wait_for_room(self.context_id)
         msg.dst_id = self.context_id
         self.router.route(msg)
@@ -102,11 +102,12 @@ class Context(mitogen.core.Context):
         :raises mitogen.core.TimeoutError: they have passed.
         :raises mitogen.core.CallError: and others, as Message.unpickle().
         """
+        msg.dst_id = self.context_id
         queue: 'Any' = mitogen.core.SimpleQueue()       # type: ignore[attr-defined]
         msg.reply_to = handle = self.router.add_handler(queue.put, persist=False, respondent=self)
         timeout = deadline and max(0, min(deadline, threading.TIMEOUT_MAX))
         try:
-            return self.router.broker.ask(queue, timeout, self.send, msg).unpickle()
+            return self.router.broker.ask(queue, timeout, self, msg).unpickle()
         except BaseException as exc:
             try:
                 self.router.del_handler(handle)         # Ctrl-C must not leave it behind

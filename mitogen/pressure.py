@@ -4,7 +4,8 @@ A limit for what waits to be written to one that does not read.
 Ring 1. A stream queues what the pipe does not take, and whoever sends goes on: faster than the other end reads, until
 the memory is full. So each stream here counts what waits. Beyond the limit, which is two of the largest messages,
 
-* threads of this context that send there wait for room: see Crowd.wait_for_room();
+* threads of this context that send there wait for room: see Crowd.wait_for_room(). One that sends large messages has
+  them counted before each;
 * what others send there through this context is refused (mitogen.parent);
 * a child is not heard until it reads again, so that its questions do not call forth answers that nobody takes.
 
@@ -13,7 +14,10 @@ an event loop of asyncio: `mitogen.aio` awaits room.
 """
 
 import os
+import select
+import stat
 import sys
+import threading
 
 import mitogen.core
 from mitogen.core import Latch
@@ -23,10 +27,28 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Sequence
 
 
+#: Bytes of a message that is worth a look at the broker's work before. A thread that sends one behind the other would
+#: else, on a busy machine, be a hundred ahead before anybody counts them.
+LARGE = 1 << 16
+
+
 class Pipe(mitogen.core.Side):
-    """A side that counts."""
+    """A side that counts.
+
+    :ivar lock: held by whoever writes, or closes.
+    :ivar whole: bytes that are written all at once or not at all, as pipe(7) has it; 0: it is no pipe.
+    """
 
     written = 0
+
+    def __init__(self, fd: int) -> None:
+        mitogen.core.Side.__init__(self, fd)
+        self.lock = threading.RLock()       # the garbage collector may send something in between
+        self.whole = select.PIPE_BUF if stat.S_ISFIFO(os.fstat(fd).st_mode) else 0
+
+    def close(self) -> None:
+        with self.lock:
+            mitogen.core.Side.close(self)
 
     def write(self, buffers: 'Sequence[Any]') -> 'Optional[int]':
         sent: 'Optional[int]' = mitogen.core.io_op(os.writev, self.fd, buffers)[0]
@@ -66,8 +88,26 @@ class BoundedStream(mitogen.core.Stream):
         """Whether so much waits for the other end that nobody may add to it: two of the largest messages."""
         return self._queued - self._pipe.written > 2 * self.router.max_message_size
 
+    def send_now(self, msg: mitogen.core.Message) -> bool:
+        """Write a message past the broker, if nothing else waits to be written and the pipe takes it whole. Any thread
+        that no signal can strike while it has the lock.
+
+        :returns: whether it was.
+        """
+        pipe, buffers = self._pipe, (msg.pack(), msg.data)
+        if mitogen.core.HEADER.size + len(msg.data) > pipe.whole:
+            return False
+        with pipe.lock:
+            if self._unsent or pipe.fd is None:
+                return False
+            try:
+                return mitogen.core.io_op(os.writev, pipe.fd, buffers)[0] is not None
+            except BlockingIOError:
+                return False
+
     def on_transmit(self, broker: mitogen.core.Broker) -> None:
-        mitogen.core.Stream.on_transmit(self, broker)
+        with self._pipe.lock:
+            mitogen.core.Stream.on_transmit(self, broker)
         if self._blocked:
             self.on_blocked()
         if not self._unsent:        # or it is gone, and they were thrown away
@@ -117,12 +157,23 @@ class Crowd:
         """Whether too much waits already on the way to a context. Any thread."""
         return self._router.stream_by_id(context_id) in self.waiting
 
+    def send_now(self, msg: mitogen.core.Message) -> bool:
+        """Send a message of this context's own at once, on this thread: see BoundedStream.send_now()."""
+        stream = self._router.stream_by_id(msg.dst_id)
+        if not isinstance(stream, BoundedStream) or msg.dst_id == self._router.context_id:
+            return False
+        msg.src_id = msg.auth_id = self._router.context_id
+        return stream.send_now(msg)
+
     def wait_for_room(self, context_id: int) -> None:
         """Wait while it does. Any thread; those that must not wait do not.
 
         :raises mitogen.core.Error: the broker has ended.
         """
-        if self.is_full(context_id) and not self._router.broker.on_thread() and not _runs_loop():
+        if self._router.broker.on_thread() or _runs_loop():
+            return
+        self._router.broker.catch_up()
+        if self.is_full(context_id):
             room = Latch(self._router.broker)
             self._router.broker.defer(self.when_room, context_id, room.put)
             room.get()

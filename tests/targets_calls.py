@@ -163,3 +163,17 @@ def wait_for_loss_of(context, sender, router):
 
 def is_loaded(module):
     return module in sys.modules
+
+
+_remembered = []
+
+
+def remember(value):
+    _remembered.append(value)
+
+
+def remembered():
+    """What was, here, since the last time."""
+    values = _remembered[:]
+    _remembered.clear()
+    return values

@@ -11,6 +11,7 @@ import pytest
 
 import mitogen.core
 import mitogen.master
+import mitogen.pressure
 import support
 import targets
 import targets_calls
@@ -176,6 +177,79 @@ def test_many_threads_come_and_go(router, nervous, threads):
         worker.join(60)
     assert not any(worker.is_alive() for worker in workers)
     assert not failures
+
+
+@pytest.fixture
+def past_the_broker(monkeypatch):
+    """Messages that threads wrote themselves while another slept at the broker's work."""
+    sent, send_now = [], mitogen.pressure.BoundedStream.send_now
+
+    def counted(stream, msg):
+        done = send_now(stream, msg)
+        if done:
+            sent.append(msg)
+        return done
+    monkeypatch.setattr(mitogen.pressure.BoundedStream, 'send_now', counted)
+    return sent
+
+
+def in_threads(count, work):
+    """Call ``work(number)`` in so many threads at once; return what each has raised, or None."""
+    outcomes = [None] * count
+
+    def run(number):
+        try:
+            work(number)
+        except Exception as exc:
+            outcomes[number] = exc
+    workers = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert not any(worker.is_alive() for worker in workers)
+    return outcomes
+
+
+def test_what_a_thread_sends_past_the_broker_keeps_its_order(child, past_the_broker):
+    def work(thread):
+        for number in range(0, 300, 3):
+            child.call_no_reply(targets_calls.remember, (thread, number))
+            child.call(targets_calls.remember, (thread, number + 1))
+            child.call(targets_calls.remember, (thread, number + 2))
+    assert in_threads(8, work) == [None] * 8
+    remembered = child.call(targets_calls.remembered)
+    assert len(past_the_broker) > 100
+    for thread in range(8):
+        assert [number for other, number in remembered if other == thread] == list(range(300))
+
+
+def test_large_and_small_messages_do_not_mix(child, past_the_broker):
+    """The large ones go in pieces, as the pipe takes them; none that is sent past the broker gets in between."""
+    def work(thread):
+        for number in range(100 if thread % 2 else 5):
+            value = bytes([number]) * (5 if thread % 2 else 3 << 20)
+            assert child.call(targets.echo, value) == value
+    assert in_threads(6, work) == [None] * 6
+
+
+def test_threads_that_send_past_the_broker_learn_of_a_loss(router, past_the_broker):
+    doomed, other = router.local(), router.local()
+    pid, killed = doomed.call(os.getpid), threading.Event()
+
+    def work(thread):
+        while len(past_the_broker) < 200:
+            (doomed if thread % 2 else other).call(targets.echo, thread)
+        if thread == 1:
+            os.kill(pid, signal.SIGKILL)
+            killed.set()
+        killed.wait(30)
+        for number in range(100):
+            assert other.call(targets.echo, number) == number
+        doomed.call(targets.echo, thread)
+    outcomes = in_threads(6, work)
+    assert [type(outcome) for outcome in outcomes] == [mitogen.core.ChannelError] * 6
+    assert other.call(targets.echo, 1) == 1
 
 
 @pytest.fixture

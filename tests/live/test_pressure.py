@@ -186,8 +186,8 @@ def test_a_child_that_could_have_children_waits_for_us(small, method, tmp_path):
     child, path = getattr(small, method)(), tmp_path / 'sent'
     child.call(targets_pressure.grow)
     receiver, stream = Receiver(small), small.stream_by_id(child.context_id)
-    child.call(targets_pressure.send_all, receiver.to_sender(), SIZE, NUMBER, str(path))
-    small.broker.stop_receive(stream)
+    small.broker.defer_sync(lambda: small.broker.stop_receive(stream))
+    child.call_no_reply(targets_pressure.send_all, receiver.to_sender(), SIZE, NUMBER, str(path))
     support.wait_for(path.exists, what='a child that waits')
     assert int(path.read_text().split()[-1]) < ENOUGH
     small.broker.start_receive(stream)
