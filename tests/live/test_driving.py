@@ -145,6 +145,24 @@ def test_a_wait_that_is_too_long_ends_in_time(router, child):
     receiver.close()
 
 
+def in_threads(count, work):
+    """Call ``work(number)`` in so many threads at once; return what each has raised, or None."""
+    outcomes = [None] * count
+
+    def run(number):
+        try:
+            work(number)
+        except Exception as exc:
+            outcomes[number] = exc
+    workers = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert not any(worker.is_alive() for worker in workers)
+    return outcomes
+
+
 @pytest.mark.parametrize('threads', [2, 8])
 def test_many_threads_come_and_go(router, nervous, threads):
     """Each answer reaches the one that waits for it, whoever reads it."""
@@ -170,12 +188,7 @@ def test_many_threads_come_and_go(router, nervous, threads):
                 answer = child.call(targets.echo, value)
             if answer != value:
                 failures.append((value, answer))
-    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert not any(worker.is_alive() for worker in workers)
+    assert in_threads(threads, work) == [None] * threads
     assert not failures
 
 
@@ -191,24 +204,6 @@ def past_the_broker(monkeypatch):
         return done
     monkeypatch.setattr(mitogen.pressure.BoundedStream, 'send_now', counted)
     return sent
-
-
-def in_threads(count, work):
-    """Call ``work(number)`` in so many threads at once; return what each has raised, or None."""
-    outcomes = [None] * count
-
-    def run(number):
-        try:
-            work(number)
-        except Exception as exc:
-            outcomes[number] = exc
-    workers = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert not any(worker.is_alive() for worker in workers)
-    return outcomes
 
 
 def test_what_a_thread_sends_past_the_broker_keeps_its_order(child, past_the_broker):
