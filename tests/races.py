@@ -144,7 +144,9 @@ class Life:
         context.shutdown(wait=chance.random() < 0.5)
 
     def _kill(self, chance, context):
-        os.kill(context.call(os.getpid), signal.SIGKILL)
+        pid = context.call(os.getpid)
+        with contextlib.suppress(ProcessLookupError):       # another thread has ended it in between
+            os.kill(pid, signal.SIGKILL)
 
 
 def left_behind():
