@@ -205,9 +205,9 @@ class Broker(mitogen.core.Broker):
             if not (self._driver and self._may_pass() and context.router.crowd.send_now(msg)):
                 context.send(msg)
             return mitogen.core.Broker.wait_for(self, queue, timeout)
-        except BaseException:
-            self._mine.deferred = self._rounds
-            self.work_alone()       # Ctrl-C came in between
+        except BaseException:       # Ctrl-C, or what keeps it from being sent: perhaps it does not come to wait
+            self.coming, self._mine.deferred = 0, self._rounds
+            self.work_alone()
             raise
 
     def _may_pass(self) -> bool:

@@ -510,15 +510,15 @@ def unlisten(obj: 'Any', name: str, fn: 'Function') -> None:
 def fire(obj: 'Any', name: str, *args: 'Any', **kwargs: 'Any') -> None:
     """Call all who listen to the signal `name` of `obj`; one that fails does not keep it from the others."""
     for fn in list(obj.__dict__.get('_listeners', {}).get(name, ())):
-        _attempt(fn, *args, **kwargs)
+        _attempt(fn, fn, args, kwargs)
 
 
-def _attempt(fn: 'Function', *args: 'Any', **kwargs: 'Any') -> None:
-    """Call a function of somebody else's; what it fails with is logged."""
+def _attempt(shown: 'Any', fn: 'Function', args: 'Any', kwargs: 'Any') -> None:
+    """Call a function of somebody else's; what it fails with is logged, with `shown`: arguments may be secrets."""
     try:
         fn(*args, **kwargs)
     except Exception:
-        log(ERROR, 'error in %r', (fn,) + args)
+        log(ERROR, 'error in %r', shown)
 
 
 def takes_econtext(fn: 'Function') -> 'Function':
@@ -915,7 +915,7 @@ class Broker(Seed):
         with self._lock:
             work, self._deferred = self._deferred, []
         for fn, args, kwargs in work:
-            _attempt(fn, *args, **kwargs)
+            _attempt(fn, fn, args, kwargs)
 
     def _end(self) -> None:
         # In the order in which they came: what a child has printed goes out before the link to its parent is closed.
@@ -1169,7 +1169,7 @@ class Router(Seed):
                 self.del_handler(msg.handle)
             except KeyError:        # its owner closed it a moment ago
                 return
-        _attempt(fn, msg)
+        _attempt((fn, msg), fn, (msg,), {})
 
     def _on_del_route(self, msg: Message) -> None:
         """The parent says that contexts are gone of which we know."""
@@ -1197,7 +1197,7 @@ class Router(Seed):
             msg = Message.dead(reason, dst_id=self.context_id, src_id=self.context_id, auth_id=self.context_id,
                                handle=handle)
             msg.router = self
-            _attempt(handler[0], msg)
+            _attempt((handler[0], msg), handler[0], (msg,), {})
 
     def _on_broker_exit(self) -> None:
         """Nobody will deliver anything any more: whoever waits, wakes."""
@@ -1528,8 +1528,8 @@ class Dispatcher:
     def run(self) -> None:
         """Serve until the broker ends."""
         signal(SIGINT, self._on_interrupt)
+        broker = self._econtext.broker
         while True:
-            broker = self._econtext.broker
             msg = broker.wait_for(self._calls, None) if broker.coming or self._calls.empty() else self._calls.get()
             if msg.is_dead:
                 return

@@ -51,7 +51,7 @@ class Pipe(mitogen.core.Side):
             mitogen.core.Side.close(self)
 
     def write(self, buffers: 'Sequence[Any]') -> 'Optional[int]':
-        sent: 'Optional[int]' = mitogen.core.io_op(os.writev, self.fd, buffers)[0]
+        sent = mitogen.core.Side.write(self, buffers)
         self.written += sent or 0
         return sent
 
@@ -101,7 +101,7 @@ class BoundedStream(mitogen.core.Stream):
             if self._unsent or pipe.fd is None:
                 return False
             try:
-                return mitogen.core.io_op(os.writev, pipe.fd, buffers)[0] is not None
+                return mitogen.core.Side.write(pipe, buffers) is not None       # not counted: it never waits
             except BlockingIOError:
                 return False
 
@@ -158,11 +158,14 @@ class Crowd:
         return self._router.stream_by_id(context_id) in self.waiting
 
     def send_now(self, msg: mitogen.core.Message) -> bool:
-        """Send a message of this context's own at once, on this thread: see BoundedStream.send_now()."""
-        stream = self._router.stream_by_id(msg.dst_id)
-        if not isinstance(stream, BoundedStream) or msg.dst_id == self._router.context_id:
+        """Send a message of this context's own at once, on this thread: see BoundedStream.send_now(). Not one that is
+        too large, or in the name of others."""
+        router = self._router
+        stream = router.stream_by_id(msg.dst_id)
+        if (not isinstance(stream, BoundedStream) or msg.dst_id == router.context_id
+                or len(msg.data) > router.max_message_size or (msg.src_id, msg.auth_id) != (None, None)):
             return False
-        msg.src_id = msg.auth_id = self._router.context_id
+        msg.src_id = msg.auth_id = router.context_id
         return stream.send_now(msg)
 
     def wait_for_room(self, context_id: int) -> None:

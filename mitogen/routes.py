@@ -126,9 +126,8 @@ class Routes:
     def _introduce(self, context_id: int, link: 'Link') -> None:
         home = self._links.get(context_id)
         if home is not None:
-            links = self._acquainted.setdefault(context_id, set())
-            self._pairs[home] = self._pairs.get(home, 0) + (link not in links)
-            links.add(link)
+            self._acquainted.setdefault(context_id, set()).add(link)
+            self._pairs[home] = self._pairs.get(home, 0) + 1
 
     def behind(self, link: 'Link') -> 'List[int]':
         """Ids of the contexts that `link` leads to."""

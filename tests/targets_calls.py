@@ -2,6 +2,7 @@
 
 import functools
 import os
+import string
 import sys
 import threading
 
@@ -177,3 +178,11 @@ def remembered():
     values = _remembered[:]
     _remembered.clear()
     return values
+
+
+@mitogen.core.takes_router
+def defer_all_names(router):
+    """Whether a function that is deferred gets all of its arguments."""
+    names, got = dict.fromkeys([*string.ascii_lowercase, 'args', 'kwargs', 'shown'], 1), mitogen.core.Latch()
+    router.broker.defer(lambda **given: got.put(given), **names)
+    return got.get(10) == names

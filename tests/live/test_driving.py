@@ -228,6 +228,44 @@ def test_large_and_small_messages_do_not_mix(child, past_the_broker):
     assert in_threads(6, work) == [None] * 6
 
 
+@pytest.mark.parametrize('ids', [{'auth_id': 7}, {'src_id': 7}, {'src_id': 7, 'auth_id': 7}])
+def test_what_is_in_the_name_of_another_keeps_that(router, child, ids):
+    msg = Message(dst_id=child.context_id, handle=1, **ids)
+    assert not router.crowd.send_now(msg)
+    assert (msg.src_id, msg.auth_id) == (ids.get('src_id'), ids.get('auth_id'))
+
+
+def test_what_is_too_large_is_refused_though_a_thread_could_write_it():
+    with mitogen.master.Router(max_message_size=1000) as router:
+        child = router.local()
+        assert not router.crowd.send_now(Message(dst_id=child.context_id, handle=1, data=bytes(1001)))
+        for outcome in in_threads(4, lambda thread: child.call(len, bytes(2000))):
+            assert isinstance(outcome, mitogen.core.ChannelError) and 'is too large' in str(outcome)
+        assert child.call(len, 'abc') == 3
+
+
+def test_arguments_of_any_name_can_be_deferred(child):
+    """In a child, where parameters of private functions have names of one letter."""
+    assert child.call(targets_calls.defer_all_names)
+
+
+def test_who_fails_to_ask_is_not_taken_for_one_who_waits(router, child):
+    with pytest.raises(ValueError):
+        child.send_await(Message(handle=1 << 40))
+    assert not router.broker.coming
+    errors = []
+
+    def handle(msg):
+        try:
+            child.call(targets.echo, 1)
+        except mitogen.core.Error as exc:
+            errors.append(str(exc))
+    handle = router.add_handler(handle)
+    router.route(Message(handle=handle))
+    support.wait_for(lambda: errors)
+    assert not router.broker.coming
+
+
 def test_threads_that_send_past_the_broker_learn_of_a_loss(router, past_the_broker):
     doomed, other = router.local(), router.local()
     pid, killed = doomed.call(os.getpid), threading.Event()
