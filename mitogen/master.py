@@ -8,6 +8,7 @@ import atexit
 import logging
 import os
 import threading
+from _queue import Empty
 from _signal import SIGINT, getsignal, signal  # type: ignore  # signal.py makes enums of what these take and return
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -19,6 +20,7 @@ import mitogen.logs
 import mitogen.modules.responder
 import mitogen.parent
 import mitogen.routes
+from mitogen.broker import LOOK
 from mitogen.core import ADD_ROUTE, ALLOCATE_ID, Error, Message
 
 #: Ids that one child, and all below it, may have at a time; each costs memory here and on the way. A
@@ -31,6 +33,25 @@ MAX_DEPTH = 100
 
 #: There are no more than the header of a message has room for; none is used twice.
 LAST_ID = (1 << 32) - 1
+
+
+class _Attentive:
+    """A queue that looks up every LOOK seconds while somebody waits there.
+
+    A signal that comes when Python is about to fall asleep does not wake it: Ctrl-C would be seen only with the answer.
+    """
+
+    def __init__(self, queue: Any) -> None:
+        self.empty, self._get = queue.empty, queue.get
+
+    def get(self, block: bool, timeout: float | None) -> Any:
+        """As that of queues."""
+        while block and (timeout is None or timeout > LOOK):
+            try:
+                return self._get(True, LOOK)
+            except Empty:
+                timeout = timeout and timeout - LOOK
+        return self._get(block, timeout)
 
 
 class Broker(mitogen.broker.Broker):
@@ -58,10 +79,10 @@ class Broker(mitogen.broker.Broker):
             self._shielded(mitogen.broker.Broker.defer, fn, *args, **kwargs)
 
     def wait_for(self, queue: Any, timeout: float | None) -> Any:
-        return self._shielded(mitogen.broker.Broker.wait_for, queue, timeout)
+        return self._shielded(mitogen.broker.Broker.wait_for, _Attentive(queue), timeout)
 
     def ask(self, queue: Any, timeout: float | None, context: Any, msg: Message) -> Any:
-        return self._shielded(mitogen.broker.Broker.ask, queue, timeout, context, msg)
+        return self._shielded(mitogen.broker.Broker.ask, _Attentive(queue), timeout, context, msg)
 
     def _shielded(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a method of the broker; Ctrl-C strikes where it waits, or after it, not while it works."""

@@ -223,6 +223,18 @@ def _status(pid: int, flags: int) -> 'Optional[int]':
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+def _environment() -> 'Dict[str, str]':
+    """Return the environment of a login: without the locale that Python gives itself where there is none (PEP 538)."""
+    env = dict(os.environ)
+    try:
+        with open('/proc/self/environ', 'rb') as fp:
+            if not any(entry.startswith(b'LC_CTYPE=') for entry in fp.read().split(b'\0')):
+                env.pop('LC_CTYPE', None)
+    except OSError:
+        pass
+    return env
+
+
 def shell(number: str, argv: 'List[str]', data: bytes, cwd: 'Optional[str]') -> 'Later':
     """Run a command.
 
@@ -235,7 +247,8 @@ def shell(number: str, argv: 'List[str]', data: bytes, cwd: 'Optional[str]') -> 
         argv = [pwd.getpwuid(os.getuid()).pw_shell or '/bin/sh'] + argv[1:]
     # SIGPIPE and SIGINT as a login has them: Python ignores the one, and catches the other.
     process = subprocess.Popen(argv, stdin=subprocess.PIPE if data else subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, cwd=cwd or None, start_new_session=True, restore_signals=True)
+                               stderr=subprocess.PIPE, cwd=cwd or None, start_new_session=True, restore_signals=True,
+                               env=_environment())
     out, err = os.dup(process.stdout.fileno()), os.dup(process.stderr.fileno())     # type: ignore[union-attr]
     feed = os.dup(process.stdin.fileno()) if data else -1                           # type: ignore[union-attr]
     for stream in process.stdin, process.stdout, process.stderr:

@@ -32,6 +32,9 @@ STOP_WAIT, SHUTDOWN_WAIT, THREADS_WAIT = 1.0, 0.4, 0.2
 #: Between two looks at a progress that nobody reports.
 TICK = 0.1
 
+#: Seconds that the main thread waits at a time otherwise: a signal that comes as it begins is seen when it looks up.
+LOOK = 0.5
+
 #: What can go wrong in one place without being a bug of ours.
 FAILURES = mitogen.core.Error, OSError, TypeError, ValueError
 
@@ -144,7 +147,7 @@ class Fleet:
                 for thread in self._threads:
                     thread.start()
                 while self._shown < len(self.places):
-                    self._handle(TICK if self.tick else None)
+                    self._handle(TICK if self.tick else LOOK)
             except (KeyboardInterrupt, Stopped) as exc:
                 self._stop()
                 return exc.args[0] if exc.args else 130
@@ -155,7 +158,7 @@ class Fleet:
         self.untick()
         return max(place.status for place in self.places)
 
-    def _handle(self, timeout: float | None) -> None:
+    def _handle(self, timeout: float) -> None:
         try:
             event = self._events.get(timeout=timeout)
         except queue.Empty:

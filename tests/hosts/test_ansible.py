@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 import support
-from hosts import ansible_core
+from hosts import ansible_core, lab
 
 SSH, STOCK = 'mitogen.ansible.ssh', 'ansible.builtin.ssh'
 
@@ -52,6 +52,7 @@ def comparable(value):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_tasks_of_every_kind_have_the_same_results(ansible, target, tmp_path):
+    lab.program('setfacl')
     seen = {}
     far = '/tmp/mitogen-ansible-%s' % uuid.uuid4()      # not one that a run left that was killed
     for connection in STOCK, SSH:

@@ -68,3 +68,14 @@ def test_a_prompt_that_nobody_was_told_of(ansible, python, accounts):
         ansible_become_method='su', ansible_become_user='mtgpw', ansible_become_password=accounts['mtgpw'].password,
         ansible_su_prompt_l10n=['Open Sesame'])
     assert stdout_of(ansible, inventory, 'command: id -un') == ['mtgpw']
+
+
+def test_a_command_has_the_environment_of_a_login(ansible, python):
+    inventory = ansible.inventory({'target': {'ansible_user': 'mtgkey'}}, ansible_python_interpreter=python)
+    # What names a single connection or process; a terminal, which ours has not.
+    own = 'SSH_CLIENT', 'SSH_CONNECTION', 'SSH_TTY', 'TERM', '_', 'XDG_SESSION_ID'
+
+    def environment(connection):
+        text, = stdout_of(ansible, inventory, 'raw: env', connection=connection)
+        return {line for line in text.splitlines() if line.partition('=')[0] not in own}
+    assert environment(SSH) == environment(STOCK)

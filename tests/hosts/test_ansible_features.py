@@ -89,6 +89,7 @@ FROM_ONE_TO_ANOTHER = """
 
 def test_from_one_ordinary_user_to_another(ansible, python, folder):
     """Neither may read the other's files: Ansible gives access to what it copies by an access list."""
+    lab.program('setfacl')
     inventory = ansible.inventory({'target': {'ansible_user': 'mtgnopw'}}, ansible_python_interpreter=python)
     files = {'folder': folder, 'template': ansible_core.FOLDER / 'template.j2',
              'words': ansible_core.FOLDER / 'words.sh'}

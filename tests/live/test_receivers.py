@@ -199,6 +199,7 @@ def interrupted(condition=lambda: True):
         return any(frame.f_code in (Latch.get.__code__, Broker.wait_for.__code__) for frame, _ in stack) and condition()
 
     def wait():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         support.wait_for(waits)
         os.kill(os.getpid(), signal.SIGINT)
     thread = threading.Thread(target=wait)
@@ -219,6 +220,16 @@ def test_ctrl_c_ends_a_waiting_call_and_the_context_lives_on(router, child, rece
 def test_ctrl_c_ends_a_wait_for_a_receiver(receiver, timeout):
     with interrupted():
         receiver.get(timeout)
+
+
+def test_ctrl_c_that_comes_just_before_the_wait(receiver):
+    """Python has heard of it then, but nothing wakes the thread that sleeps. So it is when another thread is struck."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with interrupted():
+            receiver.get()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def test_ctrl_c_ends_a_wait_for_a_latch():
