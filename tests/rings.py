@@ -22,5 +22,6 @@ RING = {
         'memory.py', 'aio.py', 'executor.py', 'commands/call.py', 'commands/copy.py', 'commands/fakessh.py',
         'commands/fleet.py', 'commands/run.py', 'commands/tree.py', 'ansible/ahead.py', 'ansible/ansiballz.py',
         'ansible/attach.py', 'ansible/broker.py', 'ansible/becoming.py', 'ansible/commands.py',
-        'ansible/connection.py', 'ansible/execute.py', 'ansible/tree.py', 'ansible/wire.py'], 2),
+        'ansible/connection.py', 'ansible/execute.py', 'ansible/packed.py', 'ansible/packer.py',
+        'ansible/tree.py', 'ansible/wire.py'], 2),
 }

@@ -5,8 +5,10 @@ Ring 2, imported by every worker: only small modules, and nothing else of this l
 """
 
 import fcntl
+import glob
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -19,6 +21,9 @@ from mitogen.peer import peer_uid
 
 #: Seconds that a new broker process has to come up. It takes a fifth of a second; a machine may be busy.
 START_TIMEOUT = 60.0
+
+#: How the name of a folder for packed modules ends.
+PACKED = '.packed'
 
 #: What a new one runs. Neither the user's site-packages nor a variable of Python's may come between. It is nobody's
 #: child, as whoever starts it does not live to hear of its end.
@@ -69,17 +74,48 @@ def shared_path() -> str:
     return os.path.join(folder(), 'shared-' + hashlib.sha256(repr(same).encode()).hexdigest()[:16])
 
 
+def _status_of(pid: int) -> 'list[str]':
+    """Return what Linux tells of a process, beginning with its state; elsewhere, and if there is none, nothing."""
+    try:
+        with open('/proc/%d/stat' % pid) as fp:
+            return fp.read().rpartition(')')[2].split()
+    except OSError:
+        return []
+
+
 def socket_path(pid: int) -> str:
     """Return the path of the socket that belongs to a playbook, by its process id.
 
     Ids are used again. So the time of the process's start is part of the name, where the system tells it.
     """
+    return os.path.join(folder(), '%d-%s' % (pid, (_status_of(pid)[19:] or ['0'])[0]))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of that number runs: it does not if only its parent has not heard yet that it has ended."""
     try:
-        with open('/proc/%d/stat' % pid) as fp:
-            begun = fp.read().rpartition(')')[2].split()[19]
-    except (OSError, IndexError):
-        begun = '0'
-    return os.path.join(folder(), '%d-%s' % (pid, begun))
+        os.kill(pid, 0)
+    except OSError:         # that of another user is not one of ours
+        return False
+    return _status_of(pid)[:1] != ['Z']
+
+
+def packed_path(pid: int) -> str:
+    """Return the path of the folder for modules that are packed ahead for a playbook, see mitogen.ansible.packed."""
+    return socket_path(pid) + PACKED
+
+
+def is_over(path: str) -> bool:
+    """Whether the playbook has ended whose folder for packed modules that is."""
+    pid = int(os.path.basename(path).partition('-')[0])
+    return not is_alive(pid) or path != packed_path(pid)
+
+
+def sweep() -> None:
+    """Remove the folders of playbooks that have ended."""
+    for path in glob.glob(os.path.join(glob.escape(folder()), '*' + PACKED)):
+        if is_over(path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _connect(path: str) -> 'socket.socket | None':

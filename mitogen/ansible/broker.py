@@ -19,7 +19,8 @@ from typing import Any
 
 import mitogen.core
 import mitogen.master
-from mitogen.ansible import wire
+from mitogen.ansible import attach, wire
+from mitogen.ansible.attach import is_alive
 from mitogen.ansible.execute import Abandoned, Executor, Failure, Worker, failure_of
 from mitogen.ansible.tree import Tree
 from mitogen.peer import peer_uid
@@ -82,6 +83,7 @@ class Server:
         begin = time.monotonic()
         while not self._stay.is_over(time.monotonic() - begin, is_alive):
             time.sleep(LOOK)
+            attach.sweep()
 
     def wait_for_workers(self) -> None:
         """Return when nobody is served any more."""
@@ -140,15 +142,6 @@ def is_open(sock: socket.socket) -> bool:
         return False
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def wait_for_end(pid: int) -> None:
     """Return when a process has ended."""
     try:
@@ -189,3 +182,4 @@ def main(args: 'list[str]') -> None:
             executor.pending.wait()
         finally:
             server.close()
+            attach.sweep()

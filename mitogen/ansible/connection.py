@@ -17,7 +17,7 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
-from mitogen.ansible import attach, becoming, wrapping
+from mitogen.ansible import attach, becoming, packed, wrapping
 from mitogen.ansible.wire import plain
 
 display = Display()
@@ -90,6 +90,8 @@ class Connection(ConnectionBase):      # type: ignore[misc]
     def _connect_early(self) -> None:
         """Begin to connect: Ansible asks about pipelining when it is about to pack a module, which takes it a while."""
         if self._sock is None and self._thread is None:
+            if self._playbook_pid != os.getpid():
+                packed.ahead(self._playbook_pid)
             self._login = plain(self._whole_login())
             self._thread = threading.Thread(target=self._prepare, daemon=True)
             self._thread.start()
