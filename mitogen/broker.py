@@ -7,6 +7,7 @@ kqueue, and an end that waits for others. Everything here runs on the broker thr
 
 import heapq
 import itertools
+import os
 import select
 import threading
 import time
@@ -202,7 +203,11 @@ class Broker(mitogen.core.Broker):
         """
         self.coming = threading.get_ident()
         try:
-            if not (self._driver and self._may_pass() and context.router.crowd.send_now(msg)):
+            crowd = context.router.crowd
+            is_plain = crowd.is_plain(msg)
+            if is_plain and not self._driver:
+                self.defer(crowd.send_first, msg)
+            elif not (is_plain and self._may_pass() and crowd.send_now(msg)):
                 context.send(msg)
             return mitogen.core.Broker.wait_for(self, queue, timeout)
         except BaseException:       # Ctrl-C, or what keeps it from being sent: perhaps it does not come to wait
@@ -284,6 +289,16 @@ class Broker(mitogen.core.Broker):
         mitogen.core.Broker._end(self)
         if self._poller is not None:
             self._poller.close()
+
+
+def keep_watch(stream: 'Any') -> None:
+    """epoll forgets a descriptor that user code closes, and we would never hear that our parent is gone. As long as the
+    same pipe has another one, it goes on to tell, and what is then read finds out."""
+    try:
+        other = mitogen.core.Side(os.dup(stream.receive_side.fd))
+    except (OSError, TypeError):        # closed already, or there are no more: then without
+        return
+    mitogen.core.listen(stream, 'disconnect', other.close)
 
 
 def _prepare(broker: 'Any') -> None:

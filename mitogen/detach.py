@@ -38,6 +38,7 @@ class Router(mitogen.parent.Router):
     def begin(self, reason: str) -> None:
         """Let the old parent go. Broker thread."""
         self._next_id = FIRST_ID
+        self.routes.remembers = False       # what goes to the master may be for us
         self.add_handler(self._on_id_request, ALLOCATE_ID)
         stream: 'Any' = self.parent_stream
         self.parent_stream = None

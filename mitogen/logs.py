@@ -109,6 +109,7 @@ class MessageLog:
         self._router, self._forward = router, router._forward
         router._forward = self._log
         router.crowd.send_now = lambda msg: False       # all go that way
+        router.routes.remembers = False
 
     def _log(self, msg: Message, stream: 'Any') -> None:
         logging.getLogger('mitogen.io').debug(

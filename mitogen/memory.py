@@ -107,7 +107,7 @@ class MemoryStream(mitogen.core.Stream):
     :ivar sent: how many messages went this way.
     """
 
-    sent = 0
+    got = sent = 0
 
     def __init__(self, router: Any, remote_id: int, name: str, chunk: int | None = None) -> None:
         self.router, self.remote_id, self.name, self.chunk = router, remote_id, name, chunk
@@ -126,6 +126,10 @@ class MemoryStream(mitogen.core.Stream):
     def send(self, msg: Message) -> None:
         self.sent += 1
         mitogen.core.Stream.send(self, msg)
+
+    def pass_on(self, msg: Message, got: int) -> bool:
+        self.send(msg)
+        return True
 
     def on_transmit(self, broker: mitogen.core.Broker) -> None:
         data = b''.join(self._unsent)

@@ -5,7 +5,6 @@ Ring 1. A leaf fetches this file when it is first asked for something in it, and
 become those defined here. Methods of Router run on any thread unless they say otherwise.
 """
 
-import os
 import threading
 
 import mitogen.boot.connection
@@ -180,21 +179,11 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self._payload_lock = threading.Lock()
         self._payload: 'Optional[mitogen.boot.payload.Payload]' = None
         if self.parent_stream and self.parent_stream.receive_side:     # a tree in memory has none
-            self._keep_watch(self.parent_stream)
+            mitogen.broker.keep_watch(self.parent_stream)
         self.add_handler(self._on_add_route, ADD_ROUTE, policy=mitogen.core.has_parent_authority)
         self.add_handler(self._on_del_route, DEL_ROUTE, policy=is_from_neighbour, overwrite=True)
         self.add_handler(self._on_detaching, mitogen.core.DETACHING, policy=is_from_neighbour)
         mitogen.core.listen(self.broker, 'shutdown', self._on_shutdown)
-
-    @staticmethod
-    def _keep_watch(stream: 'Any') -> None:
-        """epoll forgets a descriptor that user code closes, and we would never hear that our parent is gone. As long as
-        the same pipe has another one, it goes on to tell, and what is then read finds out."""
-        try:
-            other = mitogen.core.Side(os.dup(stream.receive_side.fd))
-        except (OSError, TypeError):        # closed already, or there are no more: then without
-            return
-        mitogen.core.listen(stream, 'disconnect', other.close)
 
     def _make_relay(self) -> 'Any':
         return mitogen.modules.relay.Relay(self)
@@ -233,6 +222,10 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self._forget([context_id], 'context %d is gone' % context_id)
 
     def _async_route(self, msg: Message, stream: 'Any') -> None:
+        if msg.dst_id != self.context_id and len(msg.data) <= self.max_message_size and not self.unidirectional:
+            out = self.routes.flows.get((stream, msg.dst_id, msg.src_id, msg.auth_id))
+            if out is not None and out.pass_on(msg, stream.got):
+                return
         why = self.routes.forgery(msg, stream)
         if why:
             # A refusal that was overtaken by the news that the context is gone has lost its way: no reason to alarm.
@@ -253,6 +246,8 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
             why = getattr(self._contexts.get(msg.dst_id), 'lost', '') or why
         if stream is not None and isinstance(out, mitogen.pressure.BoundedStream) and out.answers and out.is_full():
             return None, '%s does not read, and too much waits for it already' % out.name
+        if hasattr(stream, 'got') and hasattr(out, 'pass_on'):
+            self.routes.remember(msg, stream, out)
         return out, why
 
     def _on_add_route(self, msg: Message) -> None:

@@ -65,6 +65,7 @@ class BoundedStream(mitogen.core.Stream):
 
     answers = True
 
+    got = 0                 # bytes that came last, as far as somebody notes that
     _queued = 0             # bytes that were to be written, ever
     _is_crowded = False     # so much of it waits that nobody shall add to it
 
@@ -76,6 +77,18 @@ class BoundedStream(mitogen.core.Stream):
         self.transmit_side = self._pipe = Pipe(writer)
         self._queued = sum(map(len, self._unsent))
         mitogen.core.listen(self, 'disconnect', lambda: self.router.crowd.disperse(self))
+
+    def pass_on(self, msg: mitogen.core.Message, got: int) -> bool:
+        """Send a message that goes the way of an earlier one: at once, if it came alone. Others go on together.
+
+        :param got: how many bytes came, when it did.
+        :returns: whether there was room for it.
+        """
+        if self._unsent and self.answers and self.is_full():
+            return False
+        if got != mitogen.core.HEADER.size + len(msg.data) or not self.send_now(msg):
+            self.send(msg)
+        return True
 
     def send(self, msg: mitogen.core.Message) -> None:
         self._queued += mitogen.core.HEADER.size + len(msg.data)
@@ -129,6 +142,14 @@ class UpwardStream(BoundedStream):
 
     answers = False
 
+    def on_receive(self, broker: mitogen.core.Broker) -> None:
+        data = self.receive_side.read()         # type: ignore[union-attr]
+        self.got = len(data)
+        if data:
+            self.receive(data)
+        else:
+            self.on_disconnect(broker)
+
     @classmethod
     def adopt(cls, stream: 'Any') -> None:
         """Make one of a leaf's stream to its parent, while it is in use. Broker thread."""
@@ -157,16 +178,26 @@ class Crowd:
         """Whether too much waits already on the way to a context. Any thread."""
         return self._router.stream_by_id(context_id) in self.waiting
 
+    def is_plain(self, msg: mitogen.core.Message) -> bool:
+        """Whether a message is small, in this context's own name, and nobody waits for room: then it can do without
+        what Context.send() looks at. Any thread."""
+        limit = min(self._router.max_message_size, select.PIPE_BUF)
+        return (len(msg.data) <= limit and not self.waiting and not (msg.dst_id | (msg.handle or 0)) >> 32
+                and (msg.src_id, msg.auth_id) == (None, None))
+
     def send_now(self, msg: mitogen.core.Message) -> bool:
-        """Send a message of this context's own at once, on this thread: see BoundedStream.send_now(). Not one that is
-        too large, or in the name of others."""
+        """Send a plain message at once, on this thread: see BoundedStream.send_now()."""
         router = self._router
         stream = router.stream_by_id(msg.dst_id)
-        if (not isinstance(stream, BoundedStream) or msg.dst_id == router.context_id
-                or len(msg.data) > router.max_message_size or (msg.src_id, msg.auth_id) != (None, None)):
+        if not isinstance(stream, BoundedStream) or msg.dst_id == router.context_id:
             return False
         msg.src_id = msg.auth_id = router.context_id
         return stream.send_now(msg)
+
+    def send_first(self, msg: mitogen.core.Message) -> None:
+        """Send a plain message: at once, if nothing else waits. Broker thread."""
+        if not self.send_now(msg):
+            self._router.route(msg)
 
     def wait_for_room(self, context_id: int) -> None:
         """Wait while it does. Any thread; those that must not wait do not.

@@ -35,6 +35,8 @@ MAX_IDS = 1024
 #: Who knows whom, of those behind one link: of a loss all must hear. One that speaks in the name of all ids that it can
 #: have, to everybody, would fill the memory.
 MAX_PAIRS = 1 << 17
+#: Ways that are remembered, one for each two contexts that talk with each other. Beyond, all are found anew.
+MAX_FLOWS = 1 << 12
 
 
 def id_request(msg: Message) -> 'Tuple[int, int, Message]':
@@ -62,6 +64,9 @@ class Routes:
     :ivar context_id: the id of the router that this table belongs to.
     :ivar parent_ids: ids of its parent, grandparent and so on; empty in the master.
     :ivar trusted: links to contexts that speak with our authority: see mitogen.unix.
+    :ivar flows: (link, destination, source, authority) -> link: where messages go on that came so before, and were in
+        order. What would decide otherwise now, empties it.
+    :ivar remembers: whether anything gets in there.
     """
 
     def __init__(self, context_id: int = 0, parent_ids: 'Sequence[int]' = ()) -> None:
@@ -70,6 +75,8 @@ class Routes:
         self.trusted: 'Set[Link]' = set()
         self._links: 'Dict[int, Link]' = {}
         self._acquainted: 'Dict[int, Set[Link]]' = {}
+        self.flows: 'Dict[Tuple[Any, ...], Link]' = {}
+        self.remembers = True
         self._pairs: 'Dict[Link, int]' = {}     # link -> how many the sets of those behind it hold
 
     def link_to(self, context_id: int) -> 'Link':
@@ -81,10 +88,12 @@ class Routes:
         return list(dict.fromkeys(self._links.values()))
 
     def add(self, context_id: int, link: 'Link') -> None:
+        self.flows.clear()
         self._links[context_id] = link
 
     def grant(self, first: int, count: int, via: int) -> bool:
         """From above: `count` ids from `first` live behind the child that leads to `via`."""
+        self.flows.clear()
         link = self._links.get(via)
         for context_id in range(first, first + count):
             if link is not None:
@@ -123,6 +132,14 @@ class Routes:
                 self._introduce(msg.src_id or 0, out)
         return out, ''
 
+    def remember(self, msg: 'mitogen.core.Message', link: 'Link', out: 'Link') -> None:
+        """A message that came over `link` goes to `out`: so will others like it. Not from one that speaks with our
+        authority, which is ours to fill in."""
+        if self.remembers and link not in self.trusted:
+            if len(self.flows) >= MAX_FLOWS:
+                self.flows.clear()
+            self.flows[link, msg.dst_id, msg.src_id or 0, msg.auth_id or 0] = out
+
     def _introduce(self, context_id: int, link: 'Link') -> None:
         home = self._links.get(context_id)
         if home is not None:
@@ -139,6 +156,7 @@ class Routes:
 
     def remove(self, ids: 'Iterable[int]') -> 'Dict[Link, List[int]]':
         """Forget contexts that are gone; return which links lead to somebody who must hear of which of them."""
+        self.flows.clear()
         news: 'Dict[Link, List[int]]' = {}
         for context_id in ids:
             home, links = self._links.pop(context_id, None), self._acquainted.pop(context_id, ())
@@ -150,6 +168,7 @@ class Routes:
 
     def forget_link(self, link: 'Link') -> None:
         """`link` is closed: nobody behind it needs news any more."""
+        self.flows.clear()
         self.trusted.discard(link)
         self._pairs.pop(link, None)
         for context_id, links in self._acquainted.items():

@@ -131,8 +131,9 @@ class ChildStream(mitogen.pressure.BoundedStream):
         elif self._dialogue is not None:
             self._perform(self._dialogue.receive('stdout', data, time.monotonic()))
         else:
+            self.got = len(data)
             self.receive(data)
-            if len(data) >= MUCH:
+            if self.got >= MUCH:
                 self._widen(self.receive_side)
 
     def overhear(self, channel: str, data: bytes) -> None:

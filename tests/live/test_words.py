@@ -14,6 +14,7 @@ import mitogen.service
 import mitogen.utils
 import support
 import targets
+import targets_calls
 import targets_services
 from commands import mitogen as command
 from mitogen.service import FileService
@@ -187,6 +188,18 @@ def test_each_message_can_be_logged_without_what_is_in_it(message_log):
     records = [record.getMessage() for record in message_log.records if record.name == 'mitogen.io']
     assert any(re.match(r'0 to \d+, handle 101, \d+ bytes', text) for text in records)
     assert not any('a secret' in text for text in records)
+
+
+def test_of_messages_that_pass_through_each_is_logged(message_log):
+    def main(router):
+        one, other = router.local(), router.local()
+        offered = mitogen.core.Receiver(router)
+        end = other.call_async(targets_calls.offer_receiver, offered.to_sender())
+        one.call(targets_calls.send_each, offered.get().unpickle(), [1, 2, 3])
+        end.get()
+        return '%d to %d, ' % (one.context_id, other.context_id)
+    way = mitogen.utils.run_with_router(main)
+    assert len([record for record in message_log.records if record.getMessage().startswith(way)]) == 4
 
 
 # ---- the command

@@ -185,7 +185,7 @@ def test_functions_are_short():
 def test_these_measures_measure():
     """On a file whose sizes are plain to see."""
     by_name = {node.name: size('routes.py', node) for node in functions('routes.py')}
-    assert by_name['link_to'] == by_name['add'] == 1
+    assert by_name['link_to'] == 1 and by_name['add'] == 2
     assert by_name['forgery'] == 6
     assert len(code_lines('modules/__init__.py')) == 0
 

@@ -195,6 +195,44 @@ def test_a_message_without_source(routes):
     assert routes.egress(Message(21), LEFT) == (RIGHT, '')
 
 
+# ---- What is remembered
+
+
+@pytest.fixture
+def remembering(routes):
+    routes.remember(message(21, 11), LEFT, RIGHT)
+    assert routes.flows == {(LEFT, 21, 11, 11): RIGHT}
+    return routes
+
+
+@pytest.mark.parametrize('change', [
+    lambda routes: routes.add(30, LEFT), lambda routes: routes.grant(31, 1, 10), lambda routes: routes.remove([22]),
+    lambda routes: routes.forget_link(RIGHT)], ids=['add', 'grant', 'remove', 'forget_link'])
+def test_nothing_is_remembered_across_a_change(remembering, change):
+    change(remembering)
+    assert remembering.flows == {}
+
+
+def test_what_a_trusted_link_brings_is_looked_at_each_time(routes):
+    routes.trusted.add(LEFT)
+    routes.remember(message(21, 11), LEFT, RIGHT)
+    assert routes.flows == {}
+
+
+def test_nothing_is_remembered_where_that_is_not_wanted(routes):
+    routes.remembers = False
+    routes.remember(message(21, 11), LEFT, RIGHT)
+    assert routes.flows == {}
+
+
+def test_what_is_remembered_has_an_end(routes, monkeypatch):
+    monkeypatch.setattr(mitogen.routes, 'MAX_FLOWS', 10)
+    for number in range(100):
+        routes.remember(message(1000 + number, 11), LEFT, UP)
+        assert len(routes.flows) <= 10
+    assert routes.flows[LEFT, 1099, 11, 11] == UP
+
+
 # ---- Any tree
 
 
@@ -310,6 +348,7 @@ class Trees(RuleBasedStateMachine):
             if link is not None:
                 self.introduce(place, msg.dst_id, link)
                 self.introduce(place, msg.src_id, out)
+                place.routes.remember(msg, link, out)
             place, link = out, place
             assert place not in path, 'a loop'
             assert place.routes.forgery(msg, link) is None
@@ -328,6 +367,15 @@ class Trees(RuleBasedStateMachine):
             assert {context_id: place.routes.link_to(context_id) for context_id in range(self.last_id + 1)} == {
                 context_id: below.get(context_id, place.parent) for context_id in range(self.last_id + 1)}
             assert set(place.routes.below()) == set(place.children)
+
+
+    @invariant()
+    def what_is_remembered_is_what_would_be_decided(self):
+        for place in self.master.subtree():
+            for (link, dst, src, auth), out in place.routes.flows.items():
+                msg = message(dst, src, auth)
+                assert place.routes.forgery(msg, link) is None
+                assert place.routes.egress(msg, link) == (out, '')
 
 
 TestTrees = Trees.TestCase

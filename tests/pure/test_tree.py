@@ -270,6 +270,16 @@ def test_unidirectional_below_one_context():
         check_who_reaches_whom(tree, allowed)
 
 
+def test_unidirectional_from_now_on():
+    with Seven() as tree:
+        before = ask(tree.web, tree.db)
+        tree.settle()
+        tree.master.router.unidirectional = True
+        after = ask(tree.web, tree.db)
+        tree.settle()
+        assert 'does not listen' in why(before) and 'may not talk to its sibling' in why(after)
+
+
 def check_who_reaches_whom(tree, allowed):
     receivers = {name: listen(tree[name]) for name in NAMES}
     answers = {pair: ask(tree[pair[0]], tree[pair[1]]) for pair in PAIRS}
