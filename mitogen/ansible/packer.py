@@ -10,6 +10,7 @@ while the first task is on its way. What could come out otherwise later is not p
 """
 
 import contextlib
+import contextvars
 import glob
 import itertools
 import os
@@ -152,15 +153,8 @@ def publish(fine: bool, new: str, ready: str) -> None:
             os.unlink(os.path.join(new, name))
 
 
-def main(making: str, task: Any) -> None:
-    """Pack what will be needed.
-
-    :param making: folder to work in, in that of the playbook. It stays, so that nobody else begins with the same play.
-    :param task: the task at which the play is.
-    """
-    leave_the_worker()
-    listener = Listener()
-    Display().set_queue(listener)
+def work(making: str, task: Any, listener: Listener) -> None:
+    """Pack, as long as there is something to pack, and a playbook to pack it for."""
     place, cache = os.path.dirname(making), os.path.join(C.DEFAULT_LOCAL_TMP, packed.CACHE)
     C.DEFAULT_LOCAL_TMP, new = making, os.path.join(making, packed.CACHE)
     os.mkdir(new)
@@ -171,3 +165,16 @@ def main(making: str, task: Any) -> None:
             if not is_packed([cache, packed.ready(place)], path):
                 publish(pack(name, path, listener), new, packed.ready(place))
     shutil.rmtree(place if attach.is_over(place) else new, ignore_errors=True)
+
+
+def main(making: str, task: Any) -> None:
+    """Pack what will be needed.
+
+    :param making: folder to work in, in that of the playbook. It stays, so that nobody else begins with the same play.
+    :param task: the task at which the play is.
+    """
+    leave_the_worker()
+    listener = Listener()
+    Display().set_queue(listener)
+    # Since 2.19 warnings are collected for the result of a task, by one of Python's context variables. Here is no task.
+    contextvars.Context().run(work, making, task, listener)

@@ -117,10 +117,11 @@ class Ansible:
 
     def brokers(self):
         """Pids of the broker processes of playbooks that were started here, as far as they run now."""
+        playbooks = {b'%d' % pid for pid in self._playbooks}
         lines = {pid: _command_line(pid) for pid in support.processes()}
         return {pid for pid, line in lines.items()
                 if b'mitogen.ansible.broker' in line and b'--persist' not in line
-                and int(line.split(b'\0')[-2]) in self._playbooks}
+                and line.split(b'\0')[-2] in playbooks}
 
 
 def _command_line(pid):

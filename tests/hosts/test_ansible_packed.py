@@ -36,6 +36,30 @@ SLEEP = """
     - {name: second, stat: {path: /}}
 """
 
+DEPRECATED = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: first, ping: }
+    - {name: packed, shell: "cd %s; until test -d ready -a ! -e */ansiballz_cache; do sleep .1; done; ls ready"}
+    - {name: outdated, some.thing.outdated: }
+    - {name: stat, stat: {path: /}}
+"""
+
+OUTDATED = """
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.some.thing.plugins.module_utils.old import NAME
+AnsibleModule({}).exit_json(name=NAME)
+"""
+
+RUNTIME = """
+plugin_routing:
+  module_utils:
+    old:
+      redirect: some.thing.new
+      deprecation: {removal_version: 99.0.0, warning_text: so old}
+"""
+
 
 @pytest.fixture
 def runtime():
@@ -70,6 +94,26 @@ def test_modules_are_packed_before_their_tasks_come(packed):
     # The second task may have been faster.
     assert ready | {'command'} == {'command', 'stat', 'copy', 'file', 'slurp', 'tempfile'}
     assert cached == ready | {'command', 'ping'}
+
+
+def test_a_warning_about_a_module_is_not_lost(ansible, python, runtime, tmp_path):
+    """A collection may say that a part of its modules is deprecated, and where the new one is. Packing finds out."""
+    parts = tmp_path / 'ansible_collections' / 'some' / 'thing' / 'plugins'
+    for path, text in {
+            parts / 'modules' / 'outdated.py': OUTDATED,
+            parts / 'module_utils' / 'new.py': 'NAME = "new"\n',
+            parts.parent / 'meta' / 'runtime.yml': RUNTIME}.items():
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    inventory = ansible.inventory({'localhost': {}}, ansible_python_interpreter=python)
+    status, output, results = ansible.play(
+        LOCAL, DEPRECATED % ('%s/mitogen-ansible-%d/*.packed' % (runtime, os.geteuid())), inventory,
+        XDG_RUNTIME_DIR=str(runtime), ANSIBLE_COLLECTIONS_PATH=str(tmp_path), ANSIBLE_DEPRECATION_WARNINGS='true')
+    assert status == 0, output
+    found = {result[1]: result[3] for result in results}
+    assert 'stat' in modules(found['packed']['stdout']) and 'outdated' not in found['packed']['stdout']
+    assert found['outdated']['name'] == 'new'
+    assert 'so old' in ' '.join(output.split())
 
 
 def test_what_ansible_says_about_a_module_is_said_by_the_worker(packed):
