@@ -100,8 +100,10 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         try:
             self._sock = attach.find_or_start(self._playbook_pid, self._persist())
             attach.ask(self._sock, {'op': 'prepare', 'login': self._login})
-        except (attach.Error, attach.Failed) as exc:
+        except attach.Failed as exc:
             self._failure = exc
+        except Exception as exc:        # also a bug: what is lost on a thread would leave the worker waiting
+            self._failure = exc if isinstance(exc, attach.Error) else attach.Error('cannot prepare: %r' % exc)
 
     def _persist(self) -> int:
         return int(self.get_option('mitogen_persist') or 0)

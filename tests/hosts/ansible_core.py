@@ -118,13 +118,14 @@ class Ansible:
     def brokers(self):
         """Pids of the broker processes of playbooks that were started here, as far as they run now."""
         playbooks = {b'%d' % pid for pid in self._playbooks}
-        lines = {pid: _command_line(pid) for pid in support.processes()}
+        lines = {pid: command_line(pid) for pid in support.processes()}
         return {pid for pid, line in lines.items()
                 if b'mitogen.ansible.broker' in line and b'--persist' not in line
                 and line.split(b'\0')[-2] in playbooks}
 
 
-def _command_line(pid):
+def command_line(pid):
+    """What a process was started with; nothing if it is gone."""
     try:
         with open('/proc/%d/cmdline' % pid, 'rb') as fp:
             return fp.read()

@@ -9,6 +9,7 @@ import tempfile
 import pytest
 
 import support
+from hosts import ansible_core
 
 LOCAL = 'mitogen.ansible.local'
 
@@ -134,3 +135,6 @@ def test_nothing_is_left_of_a_playbook_that_is_killed(ansible, python, runtime, 
         support.wait_for(lambda: glob.glob(folder), what='the folder')
         playbook.send_signal(signal.SIGKILL)
         support.wait_for(lambda: not glob.glob(folder), what='its end')
+    inventory = os.fsencode(inventory)
+    support.wait_for(lambda: not [pid for pid in support.processes() if inventory in ansible_core.command_line(pid)],
+                     what='end of the workers')
