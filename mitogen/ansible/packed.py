@@ -12,7 +12,6 @@ import shutil
 from typing import Any
 
 import ansible.constants as C
-from ansible.executor.process import worker
 
 from mitogen.ansible import attach
 
@@ -33,20 +32,19 @@ def ahead(pid: int) -> None:
 
     :param pid: process id of the playbook.
     """
-    task = getattr(worker.current_worker, '_task', None)
-    if task is None:
-        return
-    with contextlib.suppress(OSError, attach.Error):
+    # An Ansible that has none of this, or has it elsewhere, is the slower for it, not worse.
+    with contextlib.suppress(Exception):
+        from ansible.executor.process.worker import current_worker
+        task = current_worker._task
         place = attach.packed_path(pid)
-        play = task.get_play()
         with contextlib.suppress(FileNotFoundError):
             _take(ready(place), os.path.join(C.DEFAULT_LOCAL_TMP, CACHE))
+        play = task.get_play()
         if has_more(play):
             making = os.path.join(place, str(play._uuid))
             os.makedirs(ready(place), 0o700, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(making)
-                _fork(making, task)
+            os.mkdir(making)        # or somebody has begun
+            _fork(making, task)
 
 
 def has_more(play: Any) -> bool:

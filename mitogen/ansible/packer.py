@@ -36,7 +36,6 @@ RUNS = {'assemble': ('stat', 'assemble', 'copy', 'file'), 'command': ('command',
         'fetch': ('stat', 'slurp'), 'gather_facts': ('setup',), 'shell': ('command',),
         'template': ('stat', 'copy', 'file'), 'unarchive': ('stat', 'unarchive'), 'uri': ('uri',)}
 
-
 #: How names end of files beside those of packed modules.
 UNFINISHED = '-part', '.lock'
 
