@@ -4,6 +4,7 @@ A worker's way to the broker process: find it, start it if there is none, ask it
 Ring 2, imported by every worker: only small modules, and nothing else of this library but the wire.
 """
 
+import contextlib
 import fcntl
 import glob
 import hashlib
@@ -112,10 +113,11 @@ def is_over(path: str) -> bool:
 
 
 def sweep() -> None:
-    """Remove the folders of playbooks that have ended."""
-    for path in glob.glob(os.path.join(glob.escape(folder()), '*' + PACKED)):
-        if is_over(path):
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove the folders of playbooks that have ended: nothing, where all went with a user's session."""
+    with contextlib.suppress(Error):
+        for path in glob.glob(os.path.join(glob.escape(folder()), '*' + PACKED)):
+            if is_over(path):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _connect(path: str) -> 'socket.socket | None':

@@ -13,13 +13,17 @@ from hosts import ansible_core
 
 LOCAL = 'mitogen.ansible.local'
 
-# The second task waits until all is packed that will be, and tells what; the third tells what its worker has of that.
-TASKS = """
+# The second task waits until all is packed that will be, and tells what.
+BEGIN = """
 - hosts: all
   gather_facts: false
   tasks:
     - {name: first, ping: }
     - {name: packed, shell: "cd %(place)s; until test -d ready -a ! -e */ansiballz_cache; do sleep .1; done; ls ready"}
+"""
+
+# The third tells what its worker has of that.
+TASKS = BEGIN + """
     - {name: cache, shell: "ls %(cache)s"}
     - {name: asked for by nobody, getent: {database: passwd, key: root}, tags: never}
     - {name: later, stat: {path: /}}
@@ -37,12 +41,7 @@ SLEEP = """
     - {name: second, stat: {path: /}}
 """
 
-DEPRECATED = """
-- hosts: all
-  gather_facts: false
-  tasks:
-    - {name: first, ping: }
-    - {name: packed, shell: "cd %s; until test -d ready -a ! -e */ansiballz_cache; do sleep .1; done; ls ready"}
+DEPRECATED = BEGIN + """
     - {name: outdated, some.thing.outdated: }
     - {name: stat, stat: {path: /}}
 """
@@ -70,10 +69,14 @@ def runtime():
 
 
 @pytest.fixture
-def packed(ansible, python, runtime, tmp_path):
-    """Runs the playbook; returns which modules were packed ahead, and which Ansible had before they were used."""
-    place = '%s/mitogen-ansible-%d/*.packed' % (runtime, os.geteuid())
+def place(runtime):
+    """A pattern for the folder of packed modules."""
+    return '%s/mitogen-ansible-%d/*.packed' % (runtime, os.geteuid())
 
+
+@pytest.fixture
+def packed(ansible, python, runtime, place, tmp_path):
+    """Runs the playbook; returns which modules were packed ahead, and which Ansible had before they were used."""
     def run(**environ):
         inventory = ansible.inventory({'localhost': {}}, ansible_python_interpreter=python)
         cache = tmp_path / 'home' / 'tmp' / '*' / 'ansiballz_cache'
@@ -97,7 +100,7 @@ def test_modules_are_packed_before_their_tasks_come(packed):
     assert cached == ready | {'command', 'ping'}
 
 
-def test_a_warning_about_a_module_is_not_lost(ansible, python, runtime, tmp_path):
+def test_a_warning_about_a_module_is_not_lost(ansible, python, runtime, place, tmp_path):
     """A collection may say that a part of its modules is deprecated, and where the new one is. Packing finds out."""
     parts = tmp_path / 'ansible_collections' / 'some' / 'thing' / 'plugins'
     for path, text in {
@@ -108,7 +111,7 @@ def test_a_warning_about_a_module_is_not_lost(ansible, python, runtime, tmp_path
         path.write_text(text)
     inventory = ansible.inventory({'localhost': {}}, ansible_python_interpreter=python)
     status, output, results = ansible.play(
-        LOCAL, DEPRECATED % ('%s/mitogen-ansible-%d/*.packed' % (runtime, os.geteuid())), inventory,
+        LOCAL, DEPRECATED % {'place': place}, inventory,
         XDG_RUNTIME_DIR=str(runtime), ANSIBLE_COLLECTIONS_PATH=str(tmp_path), ANSIBLE_DEPRECATION_WARNINGS='true')
     assert status == 0, output
     found = {result[1]: result[3] for result in results}

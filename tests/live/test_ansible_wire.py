@@ -85,6 +85,13 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path, monkeypatch):
         attach.folder()
 
 
+def test_a_broker_process_does_not_end_because_its_folder_is_gone(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_RUNTIME_DIR', str(tmp_path / 'of a session that is over'))
+    with pytest.raises(attach.Error):
+        attach.folder()
+    attach.sweep()
+
+
 def test_a_broker_process_lives_as_long_as_what_it_is_for(tmp_path, monkeypatch):
     """And serves whoever asks: here a command on this machine."""
     monkeypatch.setenv('XDG_RUNTIME_DIR', str(tmp_path))

@@ -368,7 +368,6 @@ class Trees(RuleBasedStateMachine):
                 context_id: below.get(context_id, place.parent) for context_id in range(self.last_id + 1)}
             assert set(place.routes.below()) == set(place.children)
 
-
     @invariant()
     def what_is_remembered_is_what_would_be_decided(self):
         for place in self.master.subtree():
