@@ -148,12 +148,15 @@ class Refusal:
 
     def __init__(self, pattern: bytes, reason: str = '', hint: str = '',
                  kind: 'Type[ConnectError]' = ConnectError) -> None:
-        self.pattern = re.compile(pattern, re.I | re.M)
-        self.kind, self.reason, self.hint = kind, reason, hint
+        self._pattern, self.kind, self.reason, self.hint = pattern, kind, reason, hint
+
+    def search(self, said: bytes) -> 'Any':
+        """Return the match, or None. The pattern is not compiled before a program has failed: most never do."""
+        return re.search(self._pattern, said, re.I | re.M)
 
     def why(self, said: bytes) -> str:
         """What it means, in words."""
-        match = self.pattern.search(said)
+        match = self.search(said)
         return self.reason or (match.group(0).decode('utf-8', 'replace').strip() if match else '')
 
 
@@ -280,7 +283,7 @@ class Dialogue:
     def _refuse_password(self, prompt: Prompt) -> 'List[Action]':
         said, kind = self._said(), self._plan.password_error
         for refusal in self._plan.refusals:
-            if refusal.kind is kind and refusal.pattern.search(said):
+            if refusal.kind is kind and refusal.search(said):
                 return self._fail(refusal.why(said), refusal.hint, kind)
         return self._fail('the %s was refused' % prompt.what, '', kind)
 
@@ -291,7 +294,7 @@ class Dialogue:
         ending = '%s after %.1f s' % (describe_status(status), now - self._began)
         # Some programs say what they mean by their exit status alone.
         said = b'%s\n%s' % (self._said(), describe_status(status).encode())
-        refusal = next((refusal for refusal in self._plan.refusals if refusal.pattern.search(said)), None)
+        refusal = next((refusal for refusal in self._plan.refusals if refusal.search(said)), None)
         if refusal is None:
             return self._fail('the program ended too early (%s)' % ending)
         return self._fail('%s (%s)' % (refusal.why(said), ending), refusal.hint, refusal.kind)

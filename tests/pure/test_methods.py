@@ -141,8 +141,8 @@ def test_endless_lines_are_searched_in_no_time(name):
     """Refusals are looked for on the broker thread; a regular expression that looks back would stop it for hours."""
     methods = [METHODS[name]()] + ([METHODS[name](password='a')] if METHODS[name]().prompts() else [])
     for word in b'x', b"'", b'password ', b'is not allowed to ', b'command-line ', b'Permission denied ', b'for key ':
-        for pattern in [refusal.pattern for method in methods for refusal in method.refusals()]:
-            pattern.search(word * (65536 // len(word)))
+        for refusal in [refusal for method in methods for refusal in method.refusals()]:
+            refusal.search(word * (65536 // len(word)))
         for prompt in methods[-1].prompts():
             prompt.pattern.search(word * (1024 // len(word)))
 
