@@ -4,8 +4,8 @@ How a context starts children: here or in the name of another, one or many at a 
 Ring 1. Methods run on any thread but the broker's; results come on the broker thread.
 """
 
+import os
 import queue
-import random
 import threading
 import time
 
@@ -278,7 +278,7 @@ class Connector:
         """
         context = self.context_class(self, context_id, name or method.context_name())
         config = mitogen.boot.payload.configuration(
-            context_id, [self.context_id] + list(self.parent_ids), '%032x' % random.SystemRandom().getrandbits(128),
+            context_id, [self.context_id] + list(self.parent_ids), os.urandom(16).hex(),
             self._router_config(method))
         if any(config['router'].get(flag) for flag in DEBUGGING):
             config['on_start'] = mitogen.boot.payload.AtStart()
