@@ -20,8 +20,8 @@ RING = {
         'master.py', 'minify.py', 'modules/finder.py', 'modules/listing.py', 'modules/scan.py', 'modules/own.py',
         'modules/shorten.py', 'modules/responder.py', 'modules/main_guard.py', '__main__.py', 'cli.py', 'testing.py',
         'memory.py', 'aio.py', 'executor.py', 'commands/call.py', 'commands/copy.py', 'commands/fakessh.py',
-        'commands/fleet.py', 'commands/run.py', 'commands/tree.py', 'ansible/ahead.py', 'ansible/ansiballz.py',
-        'ansible/attach.py', 'ansible/broker.py', 'ansible/becoming.py', 'ansible/commands.py',
-        'ansible/connection.py', 'ansible/execute.py', 'ansible/packed.py', 'ansible/packer.py',
+        'commands/fleet.py', 'commands/run.py', 'commands/tree.py', 'ansible/accounts.py', 'ansible/ahead.py',
+        'ansible/ansiballz.py', 'ansible/attach.py', 'ansible/broker.py', 'ansible/becoming.py', 'ansible/commands.py',
+        'ansible/connection.py', 'ansible/execute.py', 'ansible/failures.py', 'ansible/packed.py', 'ansible/packer.py',
         'ansible/tree.py', 'ansible/wire.py'], 2),
 }

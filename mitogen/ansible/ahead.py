@@ -125,3 +125,15 @@ class Ahead:
             return attempt()
         self.settle()
         return result
+
+
+class Worker:
+    """One that is served.
+
+    :ivar is_there: whether it still is.
+    :ivar ahead: what it believes to have been done.
+    :ivar folders: temporary ones that it has made. What is done there concerns nobody else.
+    """
+
+    def __init__(self, is_there: 'Callable[[], bool]', pending: Pending) -> None:
+        self.is_there, self.ahead, self.folders = is_there, Ahead(pending), []      # type: Any, Ahead, list[str]

@@ -1,27 +1,28 @@
 """
 A worker's way to the broker process: find it, start it if there is none, ask it.
 
-Ring 2, imported by every worker: only small modules, and nothing else of this library but the wire.
+Ring 2, imported by every worker: only small modules, and nothing else of this library but the wire. Also by the broker
+process before it logs in, while a playbook waits: what is not needed for that, is imported where it is.
 """
 
 import contextlib
 import fcntl
-import glob
-import hashlib
 import os
-import shutil
+import select
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 from typing import Any
 
 from mitogen.ansible import wire
 from mitogen.peer import peer_uid
 
-#: Seconds that a new broker process has to come up. It takes a fifth of a second; a machine may be busy.
+#: Seconds that a new broker process has to come up. It takes a tenth of a second; a machine may be busy.
 START_TIMEOUT = 60.0
+
+#: Workers that may wait to be accepted. Ansible starts as many at once as `forks` says.
+BACKLOG = 500
 
 #: How the name of a folder for packed modules ends.
 PACKED = '.packed'
@@ -52,6 +53,7 @@ def folder() -> str:
 
     :raises Error: there is something else of its name.
     """
+    import tempfile
     base = os.environ.get('XDG_RUNTIME_DIR') or tempfile.gettempdir()
     path = os.path.join(base, 'mitogen-ansible-%d' % os.geteuid())
     try:
@@ -71,6 +73,7 @@ def shared_path() -> str:
 
     That is, with the same code, interpreter, environment of ssh and home.
     """
+    import hashlib
     same = [__file__, sys.executable] + [os.environ.get(name, '') for name in ('SSH_AUTH_SOCK', 'HOME', 'PATH')]
     return os.path.join(folder(), 'shared-' + hashlib.sha256(repr(same).encode()).hexdigest()[:16])
 
@@ -107,17 +110,21 @@ def packed_path(pid: int) -> str:
 
 
 def is_over(path: str) -> bool:
-    """Whether the playbook has ended whose folder for packed modules that is."""
+    """Whether the playbook has ended that something in our folder belongs to."""
     pid = int(os.path.basename(path).partition('-')[0])
-    return not is_alive(pid) or path != packed_path(pid)
+    return not is_alive(pid) or os.path.splitext(path)[0] != socket_path(pid)
 
 
 def sweep() -> None:
-    """Remove the folders of playbooks that have ended: nothing, where all went with a user's session."""
-    with contextlib.suppress(Error):
-        for path in glob.glob(os.path.join(glob.escape(folder()), '*' + PACKED)):
+    """Remove what is left of playbooks that have ended: nothing, where all went with a user's session."""
+    import shutil
+    with contextlib.suppress(Error, OSError):
+        place = folder()
+        for path in [os.path.join(place, name) for name in os.listdir(place) if name[0].isdigit()]:
             if is_over(path):
                 shutil.rmtree(path, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    os.unlink(path)     # a socket or lock, of a broker process that was killed or did not start
 
 
 def _connect(path: str) -> 'socket.socket | None':
@@ -136,59 +143,116 @@ def _connect(path: str) -> 'socket.socket | None':
     return sock
 
 
-def find(pid: int, persist: int = 0) -> 'socket.socket | None':
-    """Return a connection to the broker process of a playbook, or None if there is none; arguments as for the next."""
-    return _connect(shared_path() if persist else socket_path(pid))
+class Link:
+    """A worker's connection to the broker process. Not for two threads at once.
+
+    :param process: the broker process, if it was started here: whether that went well, is yet to be seen.
+    """
+
+    def __init__(self, sock: socket.socket, process: 'subprocess.Popen[bytes] | None' = None) -> None:
+        self._sock, self._process = sock, process
+        self._due = 0       # answers
+
+    def __enter__(self) -> 'Link':
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Tell the broker process that nobody waits any more."""
+        self._sock.close()
+
+    def send(self, request: 'dict[str, Any]') -> None:
+        """Ask for something, without waiting for the answer."""
+        self._due += 1
+        with contextlib.suppress(wire.Closed):      # whoever wants the answer hears of it
+            wire.send(self._sock, request)
+
+    def answer(self) -> Any:
+        """Wait for the answers to all that was asked for, and return the last.
+
+        :raises Failed: it could not be done.
+        :raises Error: the broker process did not start, or is gone.
+        """
+        if self._process is not None:
+            process, self._process = self._process, None
+            _wait_for_start(process)
+        result = None
+        while self._due:
+            self._due -= 1
+            try:
+                answer = wire.receive(self._sock)
+            except wire.Closed as exc:
+                raise Error('lost the broker process: %s' % exc) from None
+            if answer[0] != 'done':
+                raise Failed(answer[1], answer[2])
+            result = answer[1]
+        return result
+
+    def ask(self, request: 'dict[str, Any]') -> Any:
+        """Ask for something, and return the answer; raises what answer() does."""
+        self.send(request)
+        return self.answer()
 
 
-def find_or_start(pid: int, persist: int = 0) -> socket.socket:
-    """Return a connection to the broker process of a playbook.
+def find(pid: int, persist: int = 0) -> 'Link | None':
+    """Return a link to the broker process of a playbook, or None if there is none; arguments as for the next."""
+    sock = _connect(shared_path() if persist else socket_path(pid))
+    return Link(sock) if sock else None
+
+
+def find_or_start(pid: int, persist: int = 0) -> Link:
+    """Return a link to the broker process of a playbook. While that comes up, what is asked for waits there.
 
     :param pid: process id of the playbook: the broker process ends when that does.
     :param persist: or so many seconds later; other playbooks use it too.
     :raises Error: it cannot be reached or started.
     """
-    path = shared_path() if persist else socket_path(pid)
+    path, process = shared_path() if persist else socket_path(pid), None
     sock = _connect(path)
     if sock is None:
-        # Ten workers begin at once. One starts it, the others wait.
+        # Ten workers begin at once. One starts it, the others wait until they can connect.
         with open(path + '.lock', 'w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             sock = _connect(path)
             if sock is None:
-                _start(path, pid, persist)
+                process = _start(path, pid, persist)
                 sock = _connect(path)
     if sock is None:
         raise Error('the broker process has ended already')
+    link = Link(sock, process)
     if persist:
-        ask(sock, {'op': 'stay', 'pid': pid, 'seconds': persist})
-    return sock
+        link.send({'op': 'stay', 'pid': pid, 'seconds': persist})
+    return link
 
 
-def _start(path: str, pid: int, persist: int) -> None:
+def _start(path: str, pid: int, persist: int) -> 'subprocess.Popen[bytes]':
+    """Start one that listens at a path, where nobody does, as we hold the lock."""
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    # In a session of its own: Ctrl-C is for the playbook, and its end is ours. It keeps no stream of ours open, or
-    # whoever reads the playbook's output would wait for it.
-    command = [sys.executable, '-I', '-S', '-c', PROGRAM, home, path, str(pid)] + (['--persist'] if persist else [])
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                          start_new_session=True) as process:
-        said = process.stdout.readline()        # type: ignore[union-attr]
-        if said != b'ready\n':
-            said += process.stdout.read()       # type: ignore[union-attr]
-            raise Error('the broker process did not start: %s' % said.decode('utf-8', 'replace').strip())
-
-
-def ask(sock: socket.socket, request: 'dict[str, Any]') -> Any:
-    """Ask the broker process for something, and return the answer.
-
-    :raises Failed: it could not be done.
-    :raises Error: the broker process is gone.
-    """
     try:
-        wire.send(sock, request)
-        answer = wire.receive(sock)
-    except wire.Closed as exc:
-        raise Error('lost the broker process: %s' % exc) from None
-    if answer[0] == 'done':
-        return answer[1]
-    raise Failed(answer[1], answer[2])
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            listener.bind(path)         # the folder is closed to others
+            listener.listen(BACKLOG)
+            command = [sys.executable, '-I', '-S', '-c', PROGRAM, home, str(listener.fileno()), path, str(pid)]
+            # In a session of its own: Ctrl-C is for the playbook, and its end is ours. It keeps no stream of ours open,
+            # or whoever reads the playbook's output would wait for it.
+            return subprocess.Popen(command + (['--persist'] if persist else []), stdin=subprocess.DEVNULL,
+                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                                    pass_fds=[listener.fileno()])
+    except OSError as exc:
+        raise Error('cannot start the broker process: %s' % exc) from None
+
+
+def _wait_for_start(process: 'subprocess.Popen[bytes]') -> None:
+    with process:
+        output: Any = process.stdout
+        if not select.select([output], [], [], START_TIMEOUT)[0]:
+            process.kill()
+            raise Error('the broker process did not start within %d s' % START_TIMEOUT)
+        said = output.readline()
+        if said != b'ready\n':
+            said += output.read()
+            raise Error('the broker process did not start: %s' % said.decode('utf-8', 'replace').strip())

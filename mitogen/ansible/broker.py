@@ -3,6 +3,8 @@ The broker process of a playbook: holds its connections, serves its workers, and
 
 Ring 2. Started by mitogen.ansible.attach. The main thread waits for the end of the playbook; another accepts workers,
 each of which has one more for as long as it lives.
+
+The first task waits until we are there. So logging in comes first, and what only tasks need is imported meanwhile.
 """
 
 import contextlib
@@ -15,21 +17,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mitogen.core
 import mitogen.master
 from mitogen.ansible import attach, wire
+from mitogen.ansible.ahead import Pending, Worker
 from mitogen.ansible.attach import is_alive
-from mitogen.ansible.execute import Abandoned, Executor, Failure, Worker, failure_of
+from mitogen.ansible.failures import Abandoned, Failure, failure_of
 from mitogen.ansible.tree import Tree
 from mitogen.peer import peer_uid
 
+if TYPE_CHECKING:
+    from mitogen.ansible.execute import Executor
+
 #: Seconds between two looks at the playbook where the system does not tell when a process ends.
 LOOK = 0.5
-
-#: Workers that may wait to be accepted. Ansible starts as many at once as `forks` says.
-BACKLOG = 500
 
 
 class Stay:
@@ -56,20 +59,27 @@ class Stay:
 class Server:
     """Accepts workers, and serves each on a thread.
 
-    :param path: of the socket. Nobody listens there, as whoever starts us holds the lock.
+    :param listener: the socket, on which workers may be waiting already.
+    :param path: of that socket.
+    :param tree: for logging in. All else waits for load().
+    :param pending: steps of workers that are under way.
     :param shared: others may be waiting for the lock when we end, so its file stays.
     """
 
-    def __init__(self, path: str, executor: Executor, shared: bool = False) -> None:
-        self._executor, self._paths = executor, [path] if shared else [path, path + '.lock']
+    def __init__(self, listener: socket.socket, path: str, tree: Tree, pending: Pending, shared: bool = False) -> None:
+        self._tree, self._paths = tree, [path] if shared else [path, path + '.lock']
+        self._pending, self._loaded = pending, threading.Event()
+        self._executor: 'Executor | None' = None        # until that event
         self._stay, self._lock = Stay(), threading.Lock()
         self._workers = 0
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(path)         # the folder is closed to others
-        self._socket.listen(BACKLOG)
+        self._socket = listener
         threading.Thread(target=self._accept, name='mitogen.ansible.accept', daemon=True).start()
+
+    def load(self) -> None:
+        """Import what tasks need."""
+        from mitogen.ansible.execute import Executor
+        self._executor = Executor(self._tree, self._pending)
+        self._loaded.set()
 
     def close(self) -> None:
         """Be found no more. Once only: what has that path later belongs to another."""
@@ -109,7 +119,7 @@ class Server:
 
     def _serve(self, sock: socket.socket) -> None:
         self._count(1)
-        worker = Worker(lambda: is_open(sock), self._executor.pending)
+        worker = Worker(lambda: is_open(sock), self._pending)
         with sock, contextlib.suppress(wire.Closed, Abandoned):
             while True:
                 wire.send(sock, self._answer(wire.receive(sock), worker))
@@ -122,7 +132,10 @@ class Server:
             self._stay.ask(request['pid'], request['seconds'])
             return 'done', None
         try:
-            return 'done', self._executor.serve(request, worker)
+            if request['op'] == 'prepare':
+                self._tree.account(request['login'], None)
+            self._loaded.wait()
+            return 'done', self._executor.serve(request, worker)        # type: ignore[union-attr]
         except Abandoned:
             raise
         except Exception as exc:
@@ -160,26 +173,32 @@ def wait_for_end(pid: int) -> None:
 def main(args: 'list[str]') -> None:
     """Live until the playbook has ended.
 
-    :param args: path of the socket, process id of the playbook; ``--persist``: playbooks tell how long after their end.
+    :param args: descriptor and path of the socket, process id of the playbook; ``--persist``: playbooks tell how long
+        after their end.
     """
-    path, pid, persist = args[0], int(args[1]), args[2:] == ['--persist']
-    gc.freeze()         # whoever has started us has switched the collector off, as imports make no garbage
-    gc.enable()
+    listener, path, pid = socket.socket(fileno=int(args[0])), args[1], int(args[2])
+    listener.set_inheritable(False)
+    persist = args[3:] == ['--persist']
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with mitogen.master.Router() as router:
-        executor = Executor(Tree(router))
-        server = Server(path, executor, shared=persist)
+        pending = Pending()
+        server = Server(listener, path, Tree(router), pending, shared=persist)
         try:
-            os.write(1, b'ready\n')
+            with contextlib.suppress(BrokenPipeError):      # whoever has started us has gone; others may have come
+                os.write(1, b'ready\n')
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
+            os.dup2(null, 2)
             os.close(null)
+            server.load()
+            gc.freeze()         # whoever has started us has switched the collector off, as imports make no garbage
+            gc.enable()
             wait_for_end(pid)
             if persist:
                 server.wait_for_playbooks()
                 server.close()
                 server.wait_for_workers()       # who has come at the last moment
-            executor.pending.wait()
+            pending.wait()
         finally:
             server.close()
             attach.sweep()

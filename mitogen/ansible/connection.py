@@ -8,7 +8,6 @@ import contextlib
 import gc
 import json
 import os
-import threading
 from typing import Any
 
 import ansible.constants as C
@@ -70,11 +69,10 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         self._playbook_pid = int(kwargs.get('ansible_playbook_pid') or os.getpid())
         if self._playbook_pid != os.getpid():
             spare_the_collector()
-        self._sock: Any = None
+        self._link: 'attach.Link | None' = None
         self._login: Any = None
         self._variables: Any = {}
-        self._thread: 'threading.Thread | None' = None      # what it finds out is for who joins it
-        self._failure: Any = None
+        self._failure: 'attach.Error | attach.Failed | None' = None     # of what was begun early
 
     def is_pipelining_enabled(self, wrap_async: bool = False) -> bool:
         """Modules come on standard input, with any become plugin: there is no terminal in their way. (Since 2.19.)"""
@@ -89,21 +87,15 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def _connect_early(self) -> None:
         """Begin to connect: Ansible asks about pipelining when it is about to pack a module, which takes it a while."""
-        if self._sock is None and self._thread is None:
+        if self._link is None and self._failure is None:
             if self._playbook_pid != os.getpid():
                 packed.ahead(self._playbook_pid)
             self._login = plain(self._whole_login())
-            self._thread = threading.Thread(target=self._prepare, daemon=True)
-            self._thread.start()
-
-    def _prepare(self) -> None:
-        try:
-            self._sock = attach.find_or_start(self._playbook_pid, self._persist())
-            attach.ask(self._sock, {'op': 'prepare', 'login': self._login})
-        except attach.Failed as exc:
-            self._failure = exc
-        except Exception as exc:        # also a bug: what is lost on a thread would leave the worker waiting
-            self._failure = exc if isinstance(exc, attach.Error) else attach.Error('cannot prepare: %r' % exc)
+            try:
+                self._link = attach.find_or_start(self._playbook_pid, self._persist())
+                self._link.send({'op': 'prepare', 'login': self._login})
+            except attach.Error as exc:
+                self._failure = exc
 
     def _persist(self) -> int:
         return int(self.get_option('mitogen_persist') or 0)
@@ -183,25 +175,32 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def _connect(self) -> 'Connection':
         self._connect_early()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if isinstance(self._failure, attach.Error):
-            failure, self._failure = self._failure, None
-            self.close()
-            raise AnsibleConnectionFailure(str(failure))
+        try:
+            self._answer()
+        except attach.Failed as exc:
+            self._failure = exc         # the task is told when it asks for something
         self._connected = True
         return self
 
     def _ask(self, request: 'dict[str, Any]') -> Any:
+        if self._link is not None and self._failure is None:
+            self._link.send(dict(request, login=self._login))
+        return self._answer()
+
+    def _answer(self) -> Any:
+        failure, self._failure = self._failure, None
         try:
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
+            if failure is not None:
                 raise failure
-            return attach.ask(self._sock, dict(request, login=self._login))
+            return self._link.answer()      # type: ignore[union-attr]
+        except attach.Failed:
+            raise
         except attach.Error as exc:
             self.close()
             raise AnsibleConnectionFailure(str(exc)) from None
+        except BaseException:
+            self.close()        # the time of the task is over: an answer may come, but nobody waits for it
+            raise
 
     def _raise(self, failure: attach.Failed) -> None:
         text = str(failure)
@@ -283,17 +282,17 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def reset(self) -> None:
         """Close the connection to the host; the next task makes a new one."""
-        sock = attach.find(self._playbook_pid, self._persist())
-        if sock is not None:
-            with sock, contextlib.suppress(attach.Error, attach.Failed):
-                attach.ask(sock, {'op': 'reset', 'login': plain(self._whole_login())})
+        link = attach.find(self._playbook_pid, self._persist())
+        if link is not None:
+            with link, contextlib.suppress(attach.Error, attach.Failed):
+                link.ask({'op': 'reset', 'login': plain(self._whole_login())})
         self.close()
 
     def close(self) -> None:
         """End this worker's use of the connection; the broker process keeps it."""
-        if self._sock is not None:
-            self._sock.close()
-        self._sock, self._thread, self._connected = None, None, False
+        if self._link is not None:
+            self._link.close()
+        self._link, self._connected = None, False
 
 
 class Container(Connection):

@@ -1,14 +1,7 @@
 """
 What the broker process does for workers: run a command, copy a file, close a connection.
 
-Ring 2. Each worker is served by a thread of its own, which waits here. What fails is told in kinds, each of which the
-worker turns into an error of Ansible:
-
-* ``unreachable``: the host cannot be reached, or was lost;
-* ``password``: a password is missing or wrong; ``become``: that of a become plugin;
-* ``python``: there is no interpreter to begin with, so another way has to be found;
-* ``file``: a file cannot be read or written; ``folder``, ``mode``: a temporary folder cannot be made, or given a mode,
-  which the worker was told had been done; ``bug``: anything else.
+Ring 2. Each worker is served by a thread of its own, which waits here.
 """
 
 import io
@@ -23,54 +16,18 @@ from typing import Any, BinaryIO
 import mitogen.boot.dialogue
 import mitogen.core
 from mitogen.ansible import commands, runner, target, wrapping
-from mitogen.ansible.ahead import Ahead, Pending
+from mitogen.ansible.accounts import Account
+from mitogen.ansible.ahead import Pending, Worker
 from mitogen.ansible.ansiballz import Library, Module
-from mitogen.ansible.tree import Account, Tree
+from mitogen.ansible.failures import Abandoned, Failure, failure_of_step
+from mitogen.ansible.tree import Tree
 from mitogen.call import CallChain
 
 #: Seconds between two looks whether the worker is still there.
 LOOK = 0.5
 
-#: What Ansible says when a temporary folder cannot be made.
-NO_FOLDER = ('Failed to create temporary directory. In some cases, you may have been able to authenticate and did not '
-             'have permissions on the target directory. Consider changing the remote tmp path in ansible.cfg to a path '
-             'rooted in "/tmp", for more error information use -vvv. Failed command was: %s, exited with result %d')
-
 #: Bytes of a file in one message, and messages under way: enough for a fast network with a delay.
 PART, PARTS = 256 * 1024, 8
-
-
-class Failure(Exception):
-    """It cannot be done; see above for `kind`."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        Exception.__init__(self, text)
-        self.kind = kind
-
-
-class Abandoned(Exception):
-    """The worker is gone."""
-
-
-def failure_of(exc: Exception) -> Failure:
-    """What to tell a worker of an error."""
-    if isinstance(exc, Failure):
-        return exc
-    if isinstance(exc, mitogen.boot.dialogue.ConnectError):
-        if exc.method == 'become':
-            if exc.kind != 'password':
-                return Failure('become', '%s\n%s' % (exc.reason, exc.said))
-            plugin = exc.target.rpartition(' ')[2]
-            missing = 'none was given' in exc.reason or exc.reason.startswith('Missing')
-            return Failure('become', '%s %s password' % ('Missing' if missing else 'Incorrect', plugin))
-        refused = exc.kind == 'password' and 'without a password' not in exc.reason
-        kind = 'password' if refused else 'python' if 'python_path' in exc.hint else 'unreachable'
-        return Failure(kind, str(exc))
-    if isinstance(exc, mitogen.core.CallError):
-        return Failure('bug', str(exc))
-    if isinstance(exc, mitogen.core.Error):
-        return Failure('unreachable', str(exc))
-    return Failure('bug', '%s: %s' % (type(exc).__name__, exc))
 
 
 def user_in_question(module: Module) -> 'str | None':
@@ -83,42 +40,17 @@ def user_in_question(module: Module) -> 'str | None':
     return None
 
 
-def failure_of_step(kind: str, text: str, status: int, out: bytes, err: bytes) -> Failure:
-    """What to tell a worker of a step that has not worked, though it was told so: what Ansible would say of it.
-
-    :param text: the command.
-    """
-    errors, output = (data.decode('utf-8', 'replace') for data in (err, out))
-    if kind != 'folder':
-        return Failure('mode', 'Failed to set execute bit on remote files (rc: %s, err: %s)' % (status, errors))
-    if 'No space left on device' in errors:
-        return Failure('folder', errors)
-    return Failure('folder', NO_FOLDER % (text, status) + (', stdout output: %s' % output if output else ''))
-
-
-class Worker:
-    """One that is served.
-
-    :ivar is_there: whether it still is.
-    :ivar ahead: what it believes to have been done.
-    :ivar folders: temporary ones that it has made. What is done there concerns nobody else.
-    """
-
-    def __init__(self, is_there: 'Callable[[], bool]', pending: Pending) -> None:
-        self.is_there, self.ahead, self.folders = is_there, Ahead(pending), []      # type: Any, Ahead, list[str]
-
-
 class Executor:
     """Serves workers.
 
     :param tree: what they are connected to.
+    :param pending: steps of theirs that are under way.
     """
 
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
+    def __init__(self, tree: Tree, pending: Pending) -> None:
+        self._tree, self._pending = tree, pending
         self._library, self._library_lock = Library(), threading.Lock()
         self._numbers = itertools.count(1)
-        self.pending = Pending()
 
     def serve(self, request: 'dict[str, Any]', worker: 'Worker') -> Any:
         """Do what a worker asks for, and return the answer.
@@ -130,11 +62,11 @@ class Executor:
         return operations[request.pop('op')](worker, **request)
 
     def _prepare(self, worker: 'Worker', login: Any) -> None:
-        """Log in, while the worker still makes up what to run there."""
+        """Log in, while the worker still makes up what to run there. Import a part of what it may need."""
         account = self._tree.account(login, None)
-        if not account.prepared:
-            account.prepared = True
-            account.context.call_no_reply(runner.prepare)
+        names = next(account.to_import, None)       # the first task waits for a part; the rest is for the second
+        if names:
+            account.context.call_no_reply(runner.prepare, names)
 
     # commands
 
@@ -289,5 +221,5 @@ class Executor:
             raise Failure('file', str(exc)) from None
 
     def _reset(self, worker: 'Worker', login: Any) -> None:
-        self.pending.wait()
+        self._pending.wait()
         self._tree.forget(login)

@@ -22,7 +22,6 @@ import tempfile
 import threading
 import time
 import traceback
-import zipfile
 import zlib
 from importlib.machinery import ModuleSpec
 
@@ -32,7 +31,7 @@ from mitogen.ansible import target
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, ModuleType
-    from typing import Any, Dict, NoReturn, Optional
+    from typing import Any, Dict, Iterable, NoReturn, Optional
     Later = mitogen.core.Later
 
 #: What every module imports, and with it most of what is common to all. The second is there since 2.19.
@@ -41,10 +40,11 @@ COMMON = 'ansible/module_utils/basic.py', 'ansible/module_utils/_internal/_ansib
 #: Where the files of a module seem to come from, when no zip file is written.
 ROOT = '/ansible_payload.zip'
 
-#: What the common part imports in turn.
-STANDARD = ('json', 'locale', 'subprocess', 'platform', 'syslog', 'shlex', 'grp', 'inspect', 'hashlib', 'datetime',
-            'collections.abc', 'dataclasses', 'typing', 'fcntl', 'getpass', 'selectors', 'textwrap', 'copy', 'ast',
-            'decimal', 'enum', 'contextlib', 'functools', 'importlib.util', 'pathlib', 'queue', 'resource', 'logging')
+#: What the common part imports in turn, and what some modules import beside it.
+STANDARD = (('json', 'locale', 'subprocess', 'platform', 'syslog', 'shlex', 'grp', 'inspect', 'hashlib', 'datetime',
+             'collections.abc', 'typing', 'fcntl', 'selectors', 'textwrap', 'copy', 'ast', 'enum', 'contextlib',
+             'functools', 'importlib.util', 'logging'),
+            ('dataclasses', 'getpass', 'decimal', 'pathlib', 'queue', 'resource', 'zipfile'))
 
 #: What a module says that ends without a result, in the old layout. The new one has a text of its own for that.
 NO_EXIT = '{"msg": "New-style module did not handle its own exit", "failed": true}'
@@ -57,17 +57,20 @@ class OwnOnly:
     """Stands before the finder of this library while modules are imported: what is not here is not asked for.
 
     It would cost a round trip each, and what came would be the controller's. For this thread alone: others may well
-    want something of this library meanwhile.
+    want something of this library meanwhile. The garbage collector is spared what imports leave, as it stays.
     """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
 
     def __enter__(self) -> None:
+        gc.disable()
         sys.meta_path.insert(_place_of_own(), self)
 
     def __exit__(self, *error: 'Any') -> None:
         sys.meta_path.remove(self)
+        getattr(gc, 'freeze', gc.collect)()     # Python 3.7: children then share the pages of all that is there now
+        gc.enable()
 
     def find_spec(self, fullname: str, path: 'Any' = None, target: 'Any' = None) -> 'Optional[ModuleSpec]':
         if threading.get_ident() != self._thread:
@@ -88,10 +91,10 @@ def _is_own(name: str) -> bool:
     return name == 'mitogen' or name.startswith(('mitogen.', '__mitogen'))
 
 
-def prepare() -> None:
-    """Import what modules will import of the standard library."""
+def prepare(names: 'Iterable[str]') -> None:
+    """Import what modules will import of the standard library: one part of STANDARD."""
     with OwnOnly():
-        for name in STANDARD:
+        for name in names:
             try:
                 __import__(name)
             except ImportError:
@@ -177,8 +180,6 @@ def warm(members: 'Dict[str, str]') -> 'Dict[str, str]':
         sys.meta_path.remove(finder)
     loaded = [name for name, module in list(sys.modules.items())
               if getattr(getattr(module, '__spec__', None), 'loader', None) is finder]
-    gc.collect()
-    getattr(gc, 'freeze', gc.collect)()     # Python 3.7: children then share the pages of all that is there now
     return {path: members[path] for path in map(finder._known, loaded)}
 
 
@@ -336,6 +337,7 @@ def _end_by(exc: BaseException) -> int:
 
 
 def _write_archive(members: 'Dict[str, str]', path: str) -> None:
+    import zipfile
     with zipfile.ZipFile(path, 'w') as archive:
         for name, digest in members.items():
             archive.writestr(zipfile.ZipInfo(name), _sources[digest])

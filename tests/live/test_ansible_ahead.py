@@ -8,7 +8,7 @@ import pytest
 
 import mitogen.core
 import support
-from mitogen.ansible import ahead, commands, execute, runner, target
+from mitogen.ansible import ahead, commands, failures, runner, target
 from mitogen.call import CallChain
 
 
@@ -51,9 +51,9 @@ def test_a_step_that_fails_is_done_again_with_those_behind_it(child, steps, tmp_
 
 def test_what_is_behind_one_that_fails_again_does_not_run(child, steps, tmp_path):
     def again():
-        raise execute.Failure('mode', 'no')
+        raise failures.Failure('mode', 'no')
     steps.add(child, again, target.do_natively, ['chmod', 'x', [str(tmp_path / 'missing')]])
-    with pytest.raises(execute.Failure):
+    with pytest.raises(failures.Failure):
         append(steps, child, tmp_path / 'a', b'wrong')
     assert not (tmp_path / 'a').exists()
     append(steps, child, tmp_path / 'a', b'right')
@@ -83,11 +83,11 @@ def subprocess_of(code):
 
 
 def test_what_a_worker_is_told_of_steps_that_fail():
-    folder = execute.failure_of_step('folder', '( umask 77 )', 1, b'', b'denied')
+    folder = failures.failure_of_step('folder', '( umask 77 )', 1, b'', b'denied')
     assert folder.kind == 'folder' and str(folder).endswith('Failed command was: ( umask 77 ), exited with result 1')
-    full = execute.failure_of_step('folder', '( umask 77 )', 1, b'', b'mkdir: No space left on device')
+    full = failures.failure_of_step('folder', '( umask 77 )', 1, b'', b'mkdir: No space left on device')
     assert str(full) == 'mkdir: No space left on device'
-    mode = execute.failure_of_step('chmod', 'chmod u+x /x', 1, b'', b'denied')
+    mode = failures.failure_of_step('chmod', 'chmod u+x /x', 1, b'', b'denied')
     assert mode.kind == 'mode' and str(mode) == 'Failed to set execute bit on remote files (rc: 1, err: denied)'
 
 

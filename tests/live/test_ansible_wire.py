@@ -1,5 +1,6 @@
 """What a worker of Ansible and the broker process say to each other."""
 
+import glob
 import os
 import socket
 import subprocess
@@ -98,13 +99,64 @@ def test_a_broker_process_lives_as_long_as_what_it_is_for(tmp_path, monkeypatch)
     with subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE) as playbook:
         assert attach.find(playbook.pid) is None
         path = attach.socket_path(playbook.pid)
-        with attach.find_or_start(playbook.pid) as sock, attach.find_or_start(playbook.pid) as other:
+        with attach.find_or_start(playbook.pid) as link, attach.find_or_start(playbook.pid) as other:
             login = {'method': 'local', 'options': {'python_path': [sys.executable]}}
             request = {'op': 'exec', 'login': login, 'become': None, 'shell': '/bin/sh', 'text': 'cat; exit 3',
                        'whole': 'cat; exit 3', 'data': b'through', 'cwd': None}
-            assert attach.ask(sock, request) == (3, b'through', b'')
+            assert link.ask(request) == (3, b'through', b'')
             with pytest.raises(attach.Failed) as info:
-                attach.ask(other, dict(request, login=dict(login, options={'python_path': ['/no/such/python']})))
+                other.ask(dict(request, login=dict(login, options={'python_path': ['/no/such/python']})))
             assert info.value.kind in ('python', 'unreachable')
         playbook.stdin.close()
     support.wait_for(lambda: not os.path.exists(path), what='end of the broker process')
+
+
+LOCAL = {'op': 'exec', 'login': {'method': 'local', 'options': {'python_path': [sys.executable]}}, 'become': None,
+         'shell': '/bin/sh', 'text': 'echo here', 'whole': 'echo here', 'data': b'', 'cwd': None}
+
+
+@pytest.fixture
+def playbook(tmp_path, monkeypatch):
+    """A process that a broker process belongs to."""
+    monkeypatch.setenv('XDG_RUNTIME_DIR', str(tmp_path))
+    with subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE) as process:
+        path = attach.socket_path(process.pid)
+        yield process.pid
+        process.communicate(b'\n')
+    support.wait_for(lambda: attach.sweep() or not glob.glob(path + '*'), what='end of the broker process')
+
+
+def test_workers_that_begin_at_once_share_one_that_comes_up(playbook):
+    links = [attach.find_or_start(playbook) for _ in range(5)]
+    pids = set()
+    for link in links:
+        link.send(dict(LOCAL, text='echo $PPID', whole='echo $PPID'))
+    for link in links:
+        with link:
+            pids.add(link.answer())
+    assert len(pids) == 1
+
+
+def test_whoever_has_started_it_may_go_before_it_is_there(playbook):
+    code = 'import sys; from mitogen.ansible import attach; attach.find_or_start(int(sys.argv[1]))'
+    subprocess.run([sys.executable, '-c', code, str(playbook)], check=True)
+    with attach.find(playbook) as link:
+        assert link.ask(LOCAL) == (0, b'here\n', b'')
+
+
+def test_one_that_does_not_start_says_why(playbook, monkeypatch):
+    monkeypatch.setattr(attach, 'PROGRAM', 'raise SystemExit("no luck")')
+    with attach.find_or_start(playbook) as link, pytest.raises(attach.Error, match='did not start: no luck'):
+        link.ask(LOCAL)
+
+
+def test_one_that_never_answers_is_given_up(playbook, monkeypatch):
+    monkeypatch.setattr(attach, 'PROGRAM', 'import time; time.sleep(600)')
+    monkeypatch.setattr(attach, 'START_TIMEOUT', 0.2)
+    link = attach.find_or_start(playbook)
+    with attach.find(playbook) as other:        # who waits for it, hears of its end
+        other.send(LOCAL)
+        with link, pytest.raises(attach.Error, match='did not start within'):
+            link.ask(LOCAL)
+        with pytest.raises(attach.Error, match='lost the broker process'):
+            other.answer()
