@@ -68,11 +68,10 @@ class Account:
 
     :ivar context: the interpreter that runs as that user.
     :ivar lost: it is gone.
-    :ivar to_import: parts of runner.STANDARD that are not imported there yet.
     """
 
     def __init__(self, context: Any, words: 'list[str]') -> None:
-        self.context, self.lost, self.to_import = context, False, iter(runner.STANDARD)
+        self.context, self.lost, self._to_import = context, False, iter(runner.STANDARD)
         self._words = words
         self._places: 'dict[tuple[str, ...], Place]' = {}
         self._lock = threading.Lock()
@@ -90,6 +89,12 @@ class Account:
             if self._found is None:
                 self._found = self._described.get().unpickle()
             return self._found      # type: ignore[no-any-return]
+
+    def prepare(self) -> None:
+        """Import a part of what modules need. The first task waits for one; the rest is for the second."""
+        names = next(self._to_import, None)
+        if names:
+            self.context.call_no_reply(runner.prepare, names)
 
     def outlive(self, other: 'Account') -> None:
         """Return when the interpreter of another account of this host has ended."""

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import io
 import re
+import struct
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -37,7 +38,7 @@ LIMIT = re.compile(rb'^    requested_soft = min\(existing_hard, (\d+)\)$', re.M)
 ARGS = b'\n        basic._ANSIBLE_ARGS = json_params\n'
 
 #: Modules that want to see the zip file itself: to run themselves again with another interpreter, for the most part.
-WANTS_FILE = re.compile(rb'_modlib_path|pkgutil|importlib\.resources|\brespawn')
+WANTS_FILE = b'_modlib_path', b'pkgutil', b'importlib.resources', b'respawn'
 
 
 class Module(NamedTuple):
@@ -65,7 +66,7 @@ class Library:
     """The files of all modules seen so far, by digest. Not for two threads at once."""
 
     def __init__(self) -> None:
-        self.files: 'dict[str, bytes]' = {}         # digest -> compressed
+        self.files: 'dict[str, bytes]' = {}         # digest -> compressed, without a header
         self._archives: 'OrderedDict[bytes, dict[str, str] | None]' = OrderedDict()
         self._wanting: 'set[str]' = set()           # digests of those that want the zip file
 
@@ -95,22 +96,33 @@ class Library:
     def _unpack(self, packed: bytes) -> 'dict[str, str] | None':
         members = {}
         try:
-            with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed, validate=True))) as archive:
-                for path in archive.namelist():
-                    if not re.match(r'[\w/]+\.py\Z', path, re.A):
+            data = base64.b64decode(packed, validate=True)
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                for info in archive.infolist():
+                    if not re.match(r'[\w/]+\.py\Z', info.filename, re.A):
                         return None
-                    members[path] = self._keep(archive.read(path))
+                    source = archive.read(info)
+                    members[info.filename] = self._keep(source, _compressed(source, data, info))
         except (ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError):
             return None
         return members
 
-    def _keep(self, source: bytes) -> str:
+    def _keep(self, source: bytes, compressed: bytes) -> str:
         digest = hashlib.sha256(source).hexdigest()[:32]
         if digest not in self.files:
-            self.files[digest] = zlib.compress(source, 6)
-            if WANTS_FILE.search(source):
+            self.files[digest] = compressed
+            if any(word in source for word in WANTS_FILE):
                 self._wanting.add(digest)
         return digest
+
+
+def _compressed(source: bytes, data: bytes, info: zipfile.ZipInfo) -> bytes:
+    """Return a member of an archive as it is there: to compress all anew takes longer than to read them."""
+    if info.compress_type != zipfile.ZIP_DEFLATED:
+        return zlib.compress(source)[2:-4]      # without header and checksum
+    # A header of 30 bytes; at its end there are the lengths of a name and of more, which follow.
+    begin = info.header_offset + 30 + sum(struct.unpack_from('<HH', data, info.header_offset + 26))
+    return data[begin:begin + info.compress_size]
 
 
 def _apart(script: bytes) -> 'tuple[bytes, bytes]':

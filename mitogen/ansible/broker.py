@@ -127,13 +127,19 @@ class Server:
             worker.ahead.settle()       # its temporary folder is removed, or cannot be: there is nobody to tell
         self._count(-1)
 
+    def _prepare(self, login: 'dict[str, Any]') -> None:
+        account = self._tree.account(login, None)
+        self._loaded.wait()
+        account.prepare()
+
     def _answer(self, request: 'dict[str, Any]', worker: Worker) -> Any:
         if request['op'] == 'stay':
             self._stay.ask(request['pid'], request['seconds'])
             return 'done', None
         try:
             if request['op'] == 'prepare':
-                self._tree.account(request['login'], None)
+                worker.begin_login(lambda: self._prepare(request['login']))
+                return 'done', None
             self._loaded.wait()
             return 'done', self._executor.serve(request, worker)        # type: ignore[union-attr]
         except Abandoned:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import mitogen.boot.dialogue
 import mitogen.core
-from mitogen.ansible import commands, runner, target, wrapping
+from mitogen.ansible import commands, target, wrapping
 from mitogen.ansible.accounts import Account
 from mitogen.ansible.ahead import Pending, Worker
 from mitogen.ansible.ansiballz import Library, Module
@@ -57,16 +57,14 @@ class Executor:
 
         :raises Abandoned: it was not there any more.
         """
-        operations: 'dict[str, Callable[..., Any]]' = {'prepare': self._prepare, 'exec': self._exec, 'put': self._put,
-                                                       'fetch': self._fetch, 'reset': self._reset}
+        operations: 'dict[str, Callable[..., Any]]' = {'exec': self._exec, 'put': self._put, 'fetch': self._fetch,
+                                                       'reset': self._reset}
         return operations[request.pop('op')](worker, **request)
 
-    def _prepare(self, worker: 'Worker', login: Any) -> None:
-        """Log in, while the worker still makes up what to run there. Import a part of what it may need."""
-        account = self._tree.account(login, None)
-        names = next(account.to_import, None)       # the first task waits for a part; the rest is for the second
-        if names:
-            account.context.call_no_reply(runner.prepare, names)
+    def _account(self, worker: 'Worker', login: Any, become: Any = None) -> Account:
+        """Return the account of a task, when the login that was begun for it has ended."""
+        worker.await_login()
+        return self._tree.account(login, become)
 
     # commands
 
@@ -79,8 +77,9 @@ class Executor:
         :param cwd: folder to run it in; None: where a login ends up.
         :returns: (exit status, output, errors).
         """
+        module = self._recognised(data) if data else None       # while the login is under way
         try:
-            account = self._tree.account(login, become)
+            account = self._account(worker, login, become)
         except mitogen.boot.dialogue.ConnectError as exc:
             if exc.method != 'become' or exc.kind == 'password':
                 raise
@@ -90,7 +89,7 @@ class Executor:
         step = None if data else commands.step(meaning)
         if step:
             return self._step(worker, account, step, argv, cwd)
-        return worker.ahead.behind(lambda: data and self._module(worker, login, account, meaning, data, cwd)
+        return worker.ahead.behind(lambda: module and self._module(worker, login, account, meaning, module, cwd)
                                    or self._shell(worker, account, argv, data, cwd))
 
     def _step(self, worker: 'Worker', account: Account, step: 'list[Any]', argv: 'list[str]',
@@ -122,12 +121,11 @@ class Executor:
     def _number(self) -> str:
         return '%d' % next(self._numbers)
 
-    def _module(self, worker: 'Worker', login: Any, account: Account, text: str, data: bytes,
+    def _module(self, worker: 'Worker', login: Any, account: Account, text: str, module: Module,
                 cwd: 'str | None') -> Any:
-        """Run a module natively; None: it is none, or cannot be."""
+        """Run a module natively; None: it cannot be, or no interpreter was asked to."""
         interpreter = commands.interpreter(text)
-        module = interpreter and self._recognised(data)
-        if not interpreter or not module:
+        if not interpreter:
             return None
         self._spare_users(login, account, module)
         options = {'env': interpreter.late, 'cwd': cwd, 'python': interpreter.only_word()}
@@ -174,7 +172,7 @@ class Executor:
     # files
 
     def _put(self, worker: 'Worker', login: Any, source: str, path: str) -> None:
-        context = self._tree.account(login, None).context
+        context = self._account(worker, login).context
         try:
             with open(source, 'rb') as fp:
                 if os.fstat(fp.fileno()).st_size < PART and commands.is_within(path, worker.folders):
@@ -203,7 +201,7 @@ class Executor:
 
     def _fetch(self, worker: 'Worker', login: Any, path: str, destination: str) -> None:
         worker.ahead.settle()
-        context = self._tree.account(login, None).context
+        context = self._account(worker, login).context
         try:
             with open(destination, 'wb') as fp:
                 ahead = [context.call_async(target.read, path, number * PART, PART) for number in range(PARTS)]

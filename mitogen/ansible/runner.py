@@ -102,9 +102,9 @@ def prepare(names: 'Iterable[str]') -> None:
 
 
 def keep(files: 'Dict[str, bytes]') -> None:
-    """Keep files of modules: digest -> compressed source."""
+    """Keep files of modules: digest -> compressed source, as zip files have it."""
     for digest, data in files.items():
-        _sources[digest] = zlib.decompress(data)
+        _sources[digest] = zlib.decompress(data, -15)
 
 
 def _code(path: str, digest: str) -> 'CodeType':
