@@ -58,6 +58,9 @@ class OwnOnly:
 
     It would cost a round trip each, and what came would be the controller's. For this thread alone: others may well
     want something of this library meanwhile. The garbage collector is spared what imports leave, as it stays.
+
+    What modules log is theirs: what this library does when logging is imported, which is to ask for the code that sends
+    it to the master, is not done here.
     """
 
     def __init__(self) -> None:
@@ -65,6 +68,7 @@ class OwnOnly:
 
     def __enter__(self) -> None:
         gc.disable()
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, mitogen.core.LoggingWatch)]
         sys.meta_path.insert(_place_of_own(), self)
 
     def __exit__(self, *error: 'Any') -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import mitogen.core
 import support
+import targets_ansible
 from mitogen.ansible import ahead, commands, failures, runner, target
 from mitogen.call import CallChain
 
@@ -115,6 +116,10 @@ def what_is_imported():
 
 def test_modules_import_nothing_from_the_controller(child):
     assert child.call(what_is_imported) == ['at_the_end']
+
+
+def test_modules_may_log_and_the_master_has_nothing_to_do_with_it(child):
+    assert child.call(targets_ansible.import_what_logs) == (True, False)
 
 
 def test_homes_are_known(child):

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import zipfile
+import zlib
 
 import pytest
 
@@ -15,9 +16,9 @@ FILES = {'ansible/__init__.py': b'', 'ansible/module_utils/basic.py': b'BASIC = 
          'ansible/modules/ping.py': b'print("pong")\n'}
 
 
-def packed(files):
+def packed(files, kind=zipfile.ZIP_DEFLATED):
     data = io.BytesIO()
-    with zipfile.ZipFile(data, 'w', zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(data, 'w', kind) as archive:
         for name, source in files.items():
             archive.writestr(name, source)
     return base64.b64encode(data.getvalue()).decode()
@@ -81,6 +82,14 @@ def test_files_are_kept_once():
     same = [path for path in FILES if first.members[path] == second.members[path]]
     assert sorted(same) == ['ansible/__init__.py', 'ansible/module_utils/basic.py']
     assert len(library.files) == 4
+
+
+@pytest.mark.parametrize('kind', [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_BZIP2])
+def test_files_travel_as_targets_take_them(kind):
+    """Whatever `module_compression` is."""
+    library = ansiballz.Library()
+    module = library.module(new_layout(zip_data=packed(FILES, kind)))
+    assert {path: zlib.decompress(library.files[digest], -15) for path, digest in module.members.items()} == FILES
 
 
 def test_archives_are_forgotten_in_the_end(monkeypatch):
