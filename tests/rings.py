@@ -23,5 +23,5 @@ RING = {
         'commands/fleet.py', 'commands/run.py', 'commands/tree.py', 'ansible/accounts.py', 'ansible/ahead.py',
         'ansible/ansiballz.py', 'ansible/attach.py', 'ansible/broker.py', 'ansible/becoming.py', 'ansible/commands.py',
         'ansible/connection.py', 'ansible/execute.py', 'ansible/failures.py', 'ansible/packed.py', 'ansible/packer.py',
-        'ansible/tree.py', 'ansible/wire.py'], 2),
+        'ansible/tree.py', 'ansible/wire.py', 'ansible/worker.py'], 2),
 }

@@ -1,7 +1,8 @@
 """
 A user of a host, and the interpreters that run modules as that user.
 
-Ring 2, in the broker process, on the threads that serve workers. Loaded while the first login is under way.
+Ring 2, in the broker process, on the threads that serve workers or log in for them. Loaded while the first login is
+under way.
 """
 
 import threading

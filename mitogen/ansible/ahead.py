@@ -125,36 +125,3 @@ class Ahead:
             return attempt()
         self.settle()
         return result
-
-
-class Worker:
-    """One that is served.
-
-    :ivar is_there: whether it still is.
-    :ivar ahead: what it believes to have been done.
-    :ivar folders: temporary ones that it has made. What is done there concerns nobody else.
-    """
-
-    def __init__(self, is_there: 'Callable[[], bool]', pending: Pending) -> None:
-        self.is_there, self.ahead, self.folders = is_there, Ahead(pending), []      # type: Any, Ahead, list[str]
-        self._login: 'threading.Thread | None' = None
-        self._failure: 'Exception | None' = None        # of the login, for who has waited for it
-
-    def begin_login(self, log_in: 'Callable[[], None]') -> None:
-        """Log in on a thread of its own, so that the next request can be read meanwhile. Once."""
-        self._login = threading.Thread(target=self._log_in, args=(log_in,), name='mitogen.ansible.login', daemon=True)
-        self._login.start()
-
-    def _log_in(self, log_in: 'Callable[[], None]') -> None:
-        try:
-            log_in()
-        except Exception as exc:
-            self._failure = exc
-
-    def await_login(self) -> None:
-        """Return when that has ended; raise what it has raised, once."""
-        if self._login is not None:
-            self._login.join()
-        self._login, failure, self._failure = None, self._failure, None
-        if failure is not None:
-            raise failure

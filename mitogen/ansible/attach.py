@@ -9,10 +9,12 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from typing import Any
 
 from mitogen.ansible import wire
@@ -40,7 +42,7 @@ class Error(Exception):
 class Failed(Exception):
     """The broker process could not do what was asked.
 
-    :ivar kind: what kind of failure, see mitogen.ansible.execute.
+    :ivar kind: what kind of failure, see mitogen.ansible.failures.
     """
 
     def __init__(self, kind: str, text: str) -> None:
@@ -116,37 +118,46 @@ def is_over(path: str) -> bool:
 
 
 def sweep() -> None:
-    """Remove what is left of playbooks that have ended: nothing, where all went with a user's session."""
+    """Remove what is left of playbooks that have ended: nothing, where all went with a user's session.
+
+    Their process ids may be those of another container with the same folder: what is served, stays.
+    """
     import shutil
     with contextlib.suppress(Error, OSError):
         place = folder()
         for path in [os.path.join(place, name) for name in os.listdir(place) if name[0].isdigit()]:
-            if is_over(path):
+            if is_over(path) and not _is_served(os.path.splitext(path)[0]):
                 shutil.rmtree(path, ignore_errors=True)
                 with contextlib.suppress(OSError):
                     os.unlink(path)     # a socket or lock, of a broker process that was killed or did not start
 
 
-def _connect(path: str) -> 'socket.socket | None':
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.connect(path)
-    except (FileNotFoundError, ConnectionRefusedError):
+def _is_served(path: str) -> bool:
+    sock = _connect(path)
+    if sock is not None:
         sock.close()
+    return sock is not None
+
+
+def _connect(path: str) -> 'socket.socket | None':
+    try:
+        with contextlib.ExitStack() as undo:
+            sock = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            sock.connect(path)
+            if peer_uid(sock) != os.geteuid():
+                raise Error('%s is served by another user' % path)
+            undo.pop_all()
+            return sock
+    except (FileNotFoundError, ConnectionRefusedError):
         return None
     except OSError as exc:
-        sock.close()
         raise Error('cannot connect to %s: %s' % (path, exc)) from None
-    if peer_uid(sock) != os.geteuid():
-        sock.close()
-        raise Error('%s is served by another user' % path)
-    return sock
 
 
 class Link:
     """A worker's connection to the broker process. Not for two threads at once.
 
-    :param process: the broker process, if it was started here: whether that went well, is yet to be seen.
+    :param process: what starts the broker process, if that was done here: whether it went well, is yet to be seen.
     """
 
     def __init__(self, sock: socket.socket, process: 'subprocess.Popen[bytes] | None' = None) -> None:
@@ -162,6 +173,10 @@ class Link:
     def close(self) -> None:
         """Tell the broker process that nobody waits any more."""
         self._sock.close()
+        if self._process is not None:
+            self._process.stdout.close()        # type: ignore[union-attr]
+            self._process.poll()
+            self._process = None
 
     def send(self, request: 'dict[str, Any]') -> None:
         """Ask for something, without waiting for the answer."""
@@ -197,7 +212,7 @@ class Link:
 
 
 def find(pid: int, persist: int = 0) -> 'Link | None':
-    """Return a link to the broker process of a playbook, or None if there is none; arguments as for the next."""
+    """Return a link to the broker process of a playbook, or None if there is none; as the next."""
     sock = _connect(shared_path() if persist else socket_path(pid))
     return Link(sock) if sock else None
 
@@ -209,50 +224,58 @@ def find_or_start(pid: int, persist: int = 0) -> Link:
     :param persist: or so many seconds later; other playbooks use it too.
     :raises Error: it cannot be reached or started.
     """
-    path, process = shared_path() if persist else socket_path(pid), None
+    path = shared_path() if persist else socket_path(pid)
     sock = _connect(path)
-    if sock is None:
-        # Ten workers begin at once. One starts it, the others wait until they can connect.
-        with open(path + '.lock', 'w') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            sock = _connect(path)
-            if sock is None:
-                process = _start(path, pid, persist)
-                sock = _connect(path)
-    if sock is None:
-        raise Error('the broker process has ended already')
-    link = Link(sock, process)
+    link = Link(sock) if sock else _first_link(path, pid, persist)
     if persist:
         link.send({'op': 'stay', 'pid': pid, 'seconds': persist})
     return link
 
 
-def _start(path: str, pid: int, persist: int) -> 'subprocess.Popen[bytes]':
-    """Start one that listens at a path, where nobody does, as we hold the lock."""
-    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+def _first_link(path: str, pid: int, persist: int) -> Link:
+    """Start a broker process, unless another worker is faster: ten begin at once."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            listener.bind(path)         # the folder is closed to others
-            listener.listen(BACKLOG)
-            command = [sys.executable, '-I', '-S', '-c', PROGRAM, home, str(listener.fileno()), path, str(pid)]
-            # In a session of its own: Ctrl-C is for the playbook, and its end is ours. It keeps no stream of ours open,
-            # or whoever reads the playbook's output would wait for it.
-            return subprocess.Popen(command + (['--persist'] if persist else []), stdin=subprocess.DEVNULL,
-                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-                                    pass_fds=[listener.fileno()])
+        with open(path + '.lock', 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            sock = _connect(path)
+            return Link(sock) if sock else _start(path, pid, persist)
     except OSError as exc:
         raise Error('cannot start the broker process: %s' % exc) from None
 
 
+def _start(path: str, pid: int, persist: int) -> Link:
+    """Start one that listens at a path, where nobody does, as we hold the lock."""
+    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, contextlib.ExitStack() as undo:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        listener.bind(path)         # the folder is closed to others
+        listener.listen(BACKLOG)
+        sock = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        sock.connect(path)
+        command = [sys.executable, '-I', '-S', '-c', PROGRAM, home, str(listener.fileno()), path, str(pid)]
+        # In a session of its own: Ctrl-C is for the playbook, and its end is ours. It keeps no stream of ours open, or
+        # whoever reads the playbook's output would wait for it.
+        process = subprocess.Popen(command + (['--persist'] if persist else []), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                                   pass_fds=[listener.fileno()])
+        undo.pop_all()
+        return Link(sock, process)
+
+
 def _wait_for_start(process: 'subprocess.Popen[bytes]') -> None:
+    """Return when it says that it is there. The system's loader, for one, may have something to say before."""
+    said, deadline = b'\n', time.monotonic() + START_TIMEOUT
     with process:
         output: Any = process.stdout
-        if not select.select([output], [], [], START_TIMEOUT)[0]:
-            process.kill()
-            raise Error('the broker process did not start within %d s' % START_TIMEOUT)
-        said = output.readline()
-        if said != b'ready\n':
-            said += output.read()
-            raise Error('the broker process did not start: %s' % said.decode('utf-8', 'replace').strip())
+        poll = select.poll()
+        poll.register(output, select.POLLIN)
+        while b'\nready\n' not in said:
+            if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)      # it is in that session, and no child of ours: PROGRAM
+                raise Error('the broker process did not start within %d s' % START_TIMEOUT)
+            data = os.read(output.fileno(), 4096)
+            if not data:
+                raise Error('the broker process did not start: %s' % said.decode('utf-8', 'replace').strip())
+            said += data

@@ -2,7 +2,7 @@
 The broker process of a playbook: holds its connections, serves its workers, and ends with it, or some time later.
 
 Ring 2. Started by mitogen.ansible.attach. The main thread waits for the end of the playbook; another accepts workers,
-each of which has one more for as long as it lives.
+each of which has one more for as long as it lives, and another while it logs in.
 
 The first task waits until we are there. So logging in comes first, and what only tasks need is imported meanwhile.
 """
@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 import mitogen.core
 import mitogen.master
 from mitogen.ansible import attach, wire
-from mitogen.ansible.ahead import Pending, Worker
+from mitogen.ansible.ahead import Pending
 from mitogen.ansible.attach import is_alive
 from mitogen.ansible.failures import Abandoned, Failure, failure_of
 from mitogen.ansible.tree import Tree
+from mitogen.ansible.worker import Worker
 from mitogen.peer import peer_uid
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Server:
     def __init__(self, listener: socket.socket, path: str, tree: Tree, pending: Pending, shared: bool = False) -> None:
         self._tree, self._paths = tree, [path] if shared else [path, path + '.lock']
         self._pending, self._loaded = pending, threading.Event()
-        self._executor: 'Executor | None' = None        # until that event
+        self._executor: 'Executor | Exception | None' = None        # until that event
         self._stay, self._lock = Stay(), threading.Lock()
         self._workers = 0
         self._socket = listener
@@ -77,9 +78,18 @@ class Server:
 
     def load(self) -> None:
         """Import what tasks need."""
-        from mitogen.ansible.execute import Executor
-        self._executor = Executor(self._tree, self._pending)
+        try:
+            from mitogen.ansible.execute import Executor
+            self._executor = Executor(self._tree, self._pending)
+        except Exception as exc:        # no memory, no descriptor: who has asked for something is to hear of it
+            self._executor = exc
         self._loaded.set()
+
+    def _when_loaded(self) -> 'Executor':
+        self._loaded.wait()
+        if isinstance(self._executor, Exception):
+            raise self._executor
+        return self._executor       # type: ignore[return-value]
 
     def close(self) -> None:
         """Be found no more. Once only: what has that path later belongs to another."""
@@ -108,9 +118,12 @@ class Server:
                 mitogen.core.log(mitogen.core.WARNING, 'cannot accept a worker: %s', exc)
                 time.sleep(LOOK)
                 continue
-            if peer_uid(sock) == os.geteuid():
+            try:
+                if peer_uid(sock) != os.geteuid():
+                    raise PermissionError('it is another user\'s')
                 threading.Thread(target=self._serve, args=(sock,), name='mitogen.ansible.worker', daemon=True).start()
-            else:
+            except (OSError, RuntimeError) as exc:      # or no thread left
+                mitogen.core.log(mitogen.core.WARNING, 'cannot serve a worker: %s', exc)
                 sock.close()
 
     def _count(self, change: int) -> None:
@@ -129,7 +142,7 @@ class Server:
 
     def _prepare(self, login: 'dict[str, Any]') -> None:
         account = self._tree.account(login, None)
-        self._loaded.wait()
+        self._when_loaded()
         account.prepare()
 
     def _answer(self, request: 'dict[str, Any]', worker: Worker) -> Any:
@@ -140,8 +153,7 @@ class Server:
             if request['op'] == 'prepare':
                 worker.begin_login(lambda: self._prepare(request['login']))
                 return 'done', None
-            self._loaded.wait()
-            return 'done', self._executor.serve(request, worker)        # type: ignore[union-attr]
+            return 'done', self._when_loaded().serve(request, worker)
         except Abandoned:
             raise
         except Exception as exc:

@@ -93,9 +93,10 @@ class Connection(ConnectionBase):      # type: ignore[misc]
             self._login = plain(self._whole_login())
             try:
                 self._link = attach.find_or_start(self._playbook_pid, self._persist())
-                self._link.send({'op': 'prepare', 'login': self._login})
             except attach.Error as exc:
                 self._failure = exc
+            else:
+                self._send({'op': 'prepare', 'login': self._login})
 
     def _persist(self) -> int:
         return int(self.get_option('mitogen_persist') or 0)
@@ -178,14 +179,21 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         try:
             self._answer()
         except attach.Failed as exc:
-            self._failure = exc         # the task is told when it asks for something
+            self._failure = exc         # the task is told when it asks for something, as of a login that has failed
         self._connected = True
         return self
 
     def _ask(self, request: 'dict[str, Any]') -> Any:
         if self._link is not None and self._failure is None:
-            self._link.send(dict(request, login=self._login))
+            self._send(dict(request, login=self._login))
         return self._answer()
+
+    def _send(self, request: 'dict[str, Any]') -> None:
+        try:
+            self._link.send(request)        # type: ignore[union-attr]
+        except BaseException:
+            self.close()        # the time of the task is over: half a request may have been sent
+            raise
 
     def _answer(self) -> Any:
         failure, self._failure = self._failure, None
@@ -282,10 +290,12 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def reset(self) -> None:
         """Close the connection to the host; the next task makes a new one."""
-        link = attach.find(self._playbook_pid, self._persist())
-        if link is not None:
-            with link, contextlib.suppress(attach.Error, attach.Failed):
-                link.ask({'op': 'reset', 'login': plain(self._whole_login())})
+        request = {'op': 'reset', 'login': plain(self._whole_login())}
+        with contextlib.suppress(attach.Error, attach.Failed):
+            link = attach.find(self._playbook_pid, self._persist())
+            if link is not None:
+                with link:
+                    link.ask(request)
         self.close()
 
     def close(self) -> None:

@@ -17,10 +17,11 @@ import mitogen.boot.dialogue
 import mitogen.core
 from mitogen.ansible import commands, target, wrapping
 from mitogen.ansible.accounts import Account
-from mitogen.ansible.ahead import Pending, Worker
+from mitogen.ansible.ahead import Pending
 from mitogen.ansible.ansiballz import Library, Module
 from mitogen.ansible.failures import Abandoned, Failure, failure_of_step
 from mitogen.ansible.tree import Tree
+from mitogen.ansible.worker import Worker
 from mitogen.call import CallChain
 
 #: Seconds between two looks whether the worker is still there.
@@ -52,7 +53,7 @@ class Executor:
         self._library, self._library_lock = Library(), threading.Lock()
         self._numbers = itertools.count(1)
 
-    def serve(self, request: 'dict[str, Any]', worker: 'Worker') -> Any:
+    def serve(self, request: 'dict[str, Any]', worker: Worker) -> Any:
         """Do what a worker asks for, and return the answer.
 
         :raises Abandoned: it was not there any more.
@@ -61,14 +62,9 @@ class Executor:
                                                        'reset': self._reset}
         return operations[request.pop('op')](worker, **request)
 
-    def _account(self, worker: 'Worker', login: Any, become: Any = None) -> Account:
-        """Return the account of a task, when the login that was begun for it has ended."""
-        worker.await_login()
-        return self._tree.account(login, become)
-
     # commands
 
-    def _exec(self, worker: 'Worker', login: Any, become: Any, shell: str, text: str, whole: str, data: bytes,
+    def _exec(self, worker: Worker, login: Any, become: Any, shell: str, text: str, whole: str, data: bytes,
               cwd: 'str | None') -> Any:
         """Run ``shell -c text``, or what it means.
 
@@ -78,8 +74,9 @@ class Executor:
         :returns: (exit status, output, errors).
         """
         module = self._recognised(data) if data else None       # while the login is under way
+        worker.await_login()
         try:
-            account = self._account(worker, login, become)
+            account = self._tree.account(login, become)
         except mitogen.boot.dialogue.ConnectError as exc:
             if exc.method != 'become' or exc.kind == 'password':
                 raise
@@ -92,7 +89,7 @@ class Executor:
         return worker.ahead.behind(lambda: module and self._module(worker, login, account, meaning, module, cwd)
                                    or self._shell(worker, account, argv, data, cwd))
 
-    def _step(self, worker: 'Worker', account: Account, step: 'list[Any]', argv: 'list[str]',
+    def _step(self, worker: Worker, account: Account, step: 'list[Any]', argv: 'list[str]',
               cwd: 'str | None') -> Any:
         """Do something about temporary files, or tell already what will have been done."""
         told = commands.foretold(step, account.found['homes'], worker.folders)
@@ -110,18 +107,18 @@ class Executor:
             worker.folders.append(step[2])
         return expected
 
-    def _do(self, worker: 'Worker', chain: CallChain, step: 'list[Any]', argv: 'list[str]', cwd: 'str | None') -> Any:
+    def _do(self, worker: Worker, chain: CallChain, step: 'list[Any]', argv: 'list[str]', cwd: 'str | None') -> Any:
         number = self._number()
         return self._wait(worker, chain.call_async(target.do, number, step, argv, cwd), chain.context, number)
 
-    def _shell(self, worker: 'Worker', account: Account, argv: 'list[str]', data: bytes, cwd: 'str | None') -> Any:
+    def _shell(self, worker: Worker, account: Account, argv: 'list[str]', data: bytes, cwd: 'str | None') -> Any:
         number, chain = self._number(), worker.ahead.chain(account.context)
         return self._wait(worker, chain.call_async(target.shell, number, argv, data, cwd), chain.context, number)
 
     def _number(self) -> str:
         return '%d' % next(self._numbers)
 
-    def _module(self, worker: 'Worker', login: Any, account: Account, text: str, module: Module,
+    def _module(self, worker: Worker, login: Any, account: Account, text: str, module: Module,
                 cwd: 'str | None') -> Any:
         """Run a module natively; None: it cannot be, or no interpreter was asked to."""
         interpreter = commands.interpreter(text)
@@ -159,7 +156,7 @@ class Executor:
         with self._library_lock:
             return self._library.module(data)
 
-    def _wait(self, worker: 'Worker', receiver: Any, context: Any, number: str) -> Any:
+    def _wait(self, worker: Worker, receiver: Any, context: Any, number: str) -> Any:
         while True:
             try:
                 return receiver.get(LOOK).unpickle()
@@ -171,8 +168,9 @@ class Executor:
 
     # files
 
-    def _put(self, worker: 'Worker', login: Any, source: str, path: str) -> None:
-        context = self._account(worker, login).context
+    def _put(self, worker: Worker, login: Any, source: str, path: str) -> None:
+        worker.await_login()
+        context = self._tree.account(login, None).context
         try:
             with open(source, 'rb') as fp:
                 if os.fstat(fp.fileno()).st_size < PART and commands.is_within(path, worker.folders):
@@ -199,9 +197,10 @@ class Executor:
         except mitogen.core.CallError as exc:
             raise Failure('file', str(exc)) from None
 
-    def _fetch(self, worker: 'Worker', login: Any, path: str, destination: str) -> None:
+    def _fetch(self, worker: Worker, login: Any, path: str, destination: str) -> None:
+        worker.await_login()
         worker.ahead.settle()
-        context = self._account(worker, login).context
+        context = self._tree.account(login, None).context
         try:
             with open(destination, 'wb') as fp:
                 ahead = [context.call_async(target.read, path, number * PART, PART) for number in range(PARTS)]
@@ -218,6 +217,6 @@ class Executor:
                 os.unlink(destination)
             raise Failure('file', str(exc)) from None
 
-    def _reset(self, worker: 'Worker', login: Any) -> None:
+    def _reset(self, worker: Worker, login: Any) -> None:
         self._pending.wait()
         self._tree.forget(login)

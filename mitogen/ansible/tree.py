@@ -1,8 +1,9 @@
 """
 The interpreters that a playbook has in use: one for each login and each account.
 
-Ring 2, in the broker process. Methods run on the threads that serve workers; of those that want the same one, the first
-starts it while the others wait. What only a connection that is there needs, is imported when it is: see broker.py.
+Ring 2, in the broker process. Methods run on the threads that serve workers or log in for them; of those that want the
+same one, the first starts it while the others wait. What only a connection that is there needs, is imported when it is:
+see broker.py.
 """
 
 import marshal

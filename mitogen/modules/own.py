@@ -8,17 +8,13 @@ nobody but root and the user can have written it. Where nothing can be kept, eac
 
 import contextlib
 import functools
+import hashlib
 import importlib.util
 import itertools
 import os
 import stat
 import sys
 import threading
-
-try:
-    from _blake2 import blake2b  # where hashlib has it from; that loads OpenSSL, for a tenth of what a master imports
-except ImportError:
-    from hashlib import blake2b
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MINIFY = os.path.join(os.path.dirname(HERE), 'minify.py')
@@ -52,8 +48,8 @@ def _digest(source: bytes) -> bytes:
 
 
 @functools.lru_cache(1)
-def _made_by() -> blake2b:
-    makers = blake2b()
+def _made_by() -> 'hashlib._Hash':
+    makers = hashlib.sha256()
     for path in MAKERS:
         with contextlib.suppress(OSError), open(path, 'rb') as fp:
             makers.update(fp.read())

@@ -151,7 +151,7 @@ def test_one_that_does_not_start_says_why(playbook, monkeypatch):
 
 
 def test_one_that_never_answers_is_given_up(playbook, monkeypatch):
-    monkeypatch.setattr(attach, 'PROGRAM', 'import time; time.sleep(600)')
+    monkeypatch.setattr(attach, 'PROGRAM', 'import os, time; os.fork() and os._exit(0); time.sleep(600)')
     monkeypatch.setattr(attach, 'START_TIMEOUT', 0.2)
     link = attach.find_or_start(playbook)
     with attach.find(playbook) as other:        # who waits for it, hears of its end
@@ -160,3 +160,45 @@ def test_one_that_never_answers_is_given_up(playbook, monkeypatch):
             link.ask(LOCAL)
         with pytest.raises(attach.Error, match='lost the broker process'):
             other.answer()
+
+
+def test_what_the_loader_says_before_is_no_reason(playbook, monkeypatch):
+    monkeypatch.setattr(attach, 'PROGRAM', 'import os; os.write(2, b"cannot be preloaded\\n"); ' + attach.PROGRAM)
+    with attach.find_or_start(playbook) as link:
+        assert link.ask(LOCAL) == (0, b'here\n', b'')
+
+
+def test_one_that_lacks_something_says_so_to_all(playbook, monkeypatch):
+    monkeypatch.setattr(attach, 'PROGRAM',
+                        'import sys; sys.modules["mitogen.ansible.execute"] = None; ' + attach.PROGRAM)
+    with attach.find_or_start(playbook) as link, attach.find(playbook) as other:
+        for each in link, other:
+            with pytest.raises(attach.Failed, match='mitogen.ansible.execute'):
+                each.ask(LOCAL)
+
+
+def test_nothing_is_done_for_a_worker_that_gave_up_while_it_logged_in(playbook, tmp_path):
+    python, started, done = tmp_path / 'python', tmp_path / 'started', tmp_path / 'done'
+    python.write_text('#!/bin/sh\n: >%s\nsleep 1\nexec %s "$@"\n' % (started, sys.executable))
+    python.chmod(0o755)
+    login = {'method': 'local', 'options': {'python_path': [str(python)]}}
+    with attach.find_or_start(playbook) as link:
+        link.send({'op': 'prepare', 'login': login})
+        link.send(dict(LOCAL, login=login, text='touch %s' % done, whole='touch %s' % done))
+        support.wait_for(started.exists, what='start of the login')
+    with attach.find(playbook) as link:
+        for _ in range(3):          # what the other has asked for would run meanwhile
+            assert link.ask(dict(LOCAL, login=login, text='sleep .1; echo here')) == (0, b'here\n', b'')
+        assert not done.exists()
+
+
+def test_a_login_that_fails_is_tried_once(playbook, tmp_path):
+    python, tries = tmp_path / 'python', tmp_path / 'tries'
+    python.write_text('#!/bin/sh\necho one >>%s\nexit 1\n' % tries)
+    python.chmod(0o755)
+    login = {'method': 'local', 'options': {'python_path': [str(python)]}}
+    with attach.find_or_start(playbook) as link:
+        link.send({'op': 'prepare', 'login': login})
+        with pytest.raises(attach.Failed, match='ended too early'):
+            link.ask(dict(LOCAL, login=login))
+    assert tries.read_text() == 'one\n'
