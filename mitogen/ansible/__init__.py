@@ -6,5 +6,6 @@ A worker of Ansible lives for one task. What lasts, connections and warm interpr
     worker (connection.py, attach.py) -- socket, wire.py --> broker process (broker.py, execute.py, tree.py)
     broker process -- messages of this library --> target (target.py, runner.py)
 
+In the broker process worker.py is who asks, tree.py leads to accounts.py, and failures.py is what cannot be done.
 commands.py and ansiballz.py, both pure, decide what a command of Ansible means.
 """

@@ -290,12 +290,11 @@ class Connection(ConnectionBase):      # type: ignore[misc]
 
     def reset(self) -> None:
         """Close the connection to the host; the next task makes a new one."""
-        request = {'op': 'reset', 'login': plain(self._whole_login())}
         with contextlib.suppress(attach.Error, attach.Failed):
             link = attach.find(self._playbook_pid, self._persist())
             if link is not None:
                 with link:
-                    link.ask(request)
+                    link.ask({'op': 'reset', 'login': plain(self._whole_login())})
         self.close()
 
     def close(self) -> None:

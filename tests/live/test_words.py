@@ -114,7 +114,7 @@ def test_something_else_that_is_missing_is_not_python(router, tmp_path):
 
 
 def test_a_start_that_was_given_up_says_so(router):
-    starting = router.connect_async('local', python_path=['sh', '-c', 'sleep 60', 'sh'])
+    starting = router.connect_async('local', python_path=['sh', '-c', 'exec sleep 60', 'sh'])
     starting.cancel()
     with pytest.raises(mitogen.core.Error, match='the connection was given up'):
         starting.get(10).unpickle()
