@@ -48,6 +48,14 @@ def test_what_is_left_in_the_background_holds_nobody_up(ansible, python):
     assert int(found[0]) and found[1].startswith('S')
 
 
+def test_no_module_waits_for_nothing(ansible, python):
+    inventory = ansible.inventory({'target': {'ansible_user': 'mtgkey'}}, ansible_python_interpreter=python)
+    playbook = '- hosts: all\n  gather_facts: false\n  tasks: [{waits: {}, timeout: 120}]\n'
+    status, output, results = ansible.play(SSH, playbook, inventory)
+    assert status == 0, output
+    assert results[0][3]['found'] == 0
+
+
 def test_login_scripts_run_once(ansible, python, accounts, lab_folder):
     script = pathlib.Path(accounts['mtgkey'].home) / '.bashrc'
     counted = lab_folder / 'logins'
