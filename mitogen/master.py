@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from _queue import Empty
-from _signal import SIGINT, getsignal, signal  # type: ignore  # signal.py makes enums of what these take and return
+from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore  # signal.py makes enums of these
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
@@ -75,8 +75,21 @@ class Broker(mitogen.broker.Broker):
             fn(*args, **kwargs)
         elif me == self.coming:     # ask() is shielded as a whole
             mitogen.broker.Broker.defer(self, fn, *args, **kwargs)
-        else:
+        elif not self._join(fn, args, kwargs):
             self._shielded(mitogen.broker.Broker.defer, fn, *args, **kwargs)
+
+    def _join(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> bool:
+        """Add to what waits already, of which somebody knows: it takes one step, so Ctrl-C may strike before or behind
+        it, where that does no more than raise KeyboardInterrupt.
+
+        :returns: whether it could be done so.
+        """
+        with self._lock:
+            if not self._deferred or self._closed or getsignal(SIGINT) is not default_int_handler:
+                return False
+            self._deferred.append((fn, args, kwargs))
+            self._mine.deferred = self._rounds
+            return True
 
     def wait_for(self, queue: Any, timeout: float | None) -> Any:
         return self._shielded(mitogen.broker.Broker.wait_for, _Attentive(queue), timeout)

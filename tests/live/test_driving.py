@@ -326,6 +326,23 @@ def test_ctrl_c_at_any_moment_costs_one_call_at_most(child, struck):
     assert child.call(targets.echo, 'still here') == 'still here'
 
 
+def test_ctrl_c_at_any_moment_costs_one_message_at_most(child, struck, monkeypatch):
+    """The same, of calls that nobody waits for yet: most of them go behind others that are to be sent."""
+    monkeypatch.setattr(mitogen.master, 'default_int_handler', signal.getsignal(signal.SIGINT))
+    child.call(targets.echo, 0)     # as above
+    while struck.times < 50:
+        receivers = []
+        for number in range(100):
+            try:
+                struck.calling = True
+                receivers.append((number, child.call_async(targets.echo, number)))
+            except KeyboardInterrupt:
+                pass
+            finally:
+                struck.calling = False
+        assert [receiver.get().unpickle() for _, receiver in receivers] == [number for number, _ in receivers]
+
+
 def test_a_signal_handler_may_call_the_library_at_any_moment(router, child):
     heard, ended = [], []
     handle = router.add_handler(heard.append)
