@@ -4,9 +4,10 @@
     bench/ansible.py [--rounds 5] [--core 'ansible-core~=2.16.0'] [--ways stock,linear,ours] [CASE]...
 
 Cases: `ping`, a single task; `one`, a playbook of 20 tasks on one host; `become`, the same by way of sudo; `hosts`, the
-same on 20 hosts, ten at a time; `far`, the same on one host over a network with a round trip of 50 ms. In each the
-three are run in turn, and medians are printed: seconds; processor seconds of the controller, and of the target with
-its sshd; bytes to the target. The first round is not timed: it fills caches, and bytes are counted in it.
+same on 20 hosts, ten at a time, all of which are the same machine and login; `apart`, the same with an address of its
+own for each host, and so with a connection each; `far`, the same on one host over a network with a round trip of 50 ms.
+In each the three are run in turn, and medians are printed: seconds; processor seconds of the controller, and of the
+target with its sshd; bytes to the target. The first round is not timed: it fills caches, and bytes are counted in it.
 
 Makes an environment with that ansible-core and mitogen 0.3.54, whose strategy plugin `mitogen_linear` is (kept in
 --folder), and an sshd of its own on loopback. Root only, on Linux.
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import threading
 import time
+from typing import NamedTuple
 
 from target import Held, Network, make_keys, sshd
 
@@ -58,10 +60,28 @@ TASKS = '''
     - file: {path: "{{ folder }}", state: absent}
 '''
 
-#: Case -> (tasks, hosts, arguments of ansible-playbook, far away).
-CASES = {'ping': ('\n    - ping:\n', 1, [], False), 'one': (TASKS, 1, [], False),
-         'become': (TASKS, 1, ['--become'], False), 'hosts': (TASKS, 20, ['-f', '10'], False),
-         'far': (TASKS, 1, [], True)}
+
+class Case(NamedTuple):
+    """A playbook.
+
+    :ivar arguments: of ansible-playbook; far: whether the network is slow; apart: whether each host has an address of
+        its own. Otherwise all names are one machine and one login, which needs one connection.
+    """
+
+    tasks: str = TASKS
+    hosts: int = 1
+    arguments: 'tuple[str, ...]' = ()
+    far: bool = False
+    apart: bool = False
+
+    def addresses(self, host: str) -> 'list[str]':
+        """Where the hosts are, if the machine is at `host`."""
+        return ['127.0.1.%d' % (number + 1) if self.apart else host for number in range(self.hosts)]
+
+
+CASES = {'ping': Case('\n    - ping:\n'), 'one': Case(), 'become': Case(arguments=('--become',)),
+         'hosts': Case(hosts=20, arguments=('-f', '10')), 'far': Case(far=True),
+         'apart': Case(hosts=20, arguments=('-f', '10'), apart=True)}
 
 
 class Counter(threading.Thread):
@@ -120,26 +140,28 @@ class Bench:
 
     def run(self, way: str, case: str, network: Network, count: bool) -> 'dict[str, float]':
         """Run a playbook once; return `seconds`, `cpu`, `remote`, and `bytes` if these are counted."""
-        tasks, hosts, arguments, _ = CASES[case]
-        connection, environ = self.ways[way]
-        (self._folder / 'playbook.yml').write_text('- hosts: all\n  gather_facts: false\n  tasks:' + tasks)
-        with sshd(self._folder, network) as port:
-            counter = Counter(network.host, port) if count and not network.near else None
-            variables = {'ansible_host': network.host, 'ansible_port': counter.port if counter else port,
+        played, (connection, environ) = CASES[case], self.ways[way]
+        addresses = played.addresses(network.host)
+        (self._folder / 'playbook.yml').write_text('- hosts: all\n  gather_facts: false\n  tasks:' + played.tasks)
+        # For all of 127.0.0.0/8: sshd takes sixteen addresses.
+        with sshd(self._folder, network, '0.0.0.0' if played.apart else None) as port:
+            counter = Counter(network.host, port) if count and not (network.near or played.apart) else None
+            variables = {'ansible_port': counter.port if counter else port,
                          'ansible_ssh_private_key_file': str(self._folder / 'key'), 'ansible_user': 'root',
                          'ansible_python_interpreter': '/usr/bin/python3', 'ansible_connection': connection,
                          'ansible_ssh_common_args': '-F /dev/null -o UserKnownHostsFile=/dev/null',
                          'template': str(self._folder / 'template.j2'),
                          'folder': '/tmp/mitogen-bench-{{ inventory_hostname }}'}
             (self._folder / 'inventory.json').write_text(json.dumps({'all': {
-                'hosts': {'host%d' % number: None for number in range(hosts)}, 'vars': variables}}))
+                'hosts': {'host%d' % number: {'ansible_host': address} for number, address in enumerate(addresses)},
+                'vars': variables}}))
             env = {name: value for name, value in os.environ.items() if not name.startswith(('ANSIBLE_', 'PYTHON'))}
             env.update(environ, ANSIBLE_PIPELINING='true', ANSIBLE_HOST_KEY_CHECKING='false', LC_ALL='C.UTF-8',
                        ANSIBLE_CONFIG=str(self._folder / 'ansible.cfg'), ANSIBLE_DEPRECATION_WARNINGS='false',
                        ANSIBLE_SSH_CONTROL_PATH_DIR=tempfile.mkdtemp(dir=self._folder))
             with open(self._folder / 'output', 'w') as output:
                 command = [*network.near, self._programs / 'ansible-playbook', '-i', self._folder / 'inventory.json',
-                           self._folder / 'playbook.yml', *arguments]
+                           self._folder / 'playbook.yml', *played.arguments]
                 done = Held(self._folder / 'controller.json', command, env=env, cwd=self._folder, stdout=output,
                             stderr=output).wait(900)
         if done['status']:
@@ -150,7 +172,7 @@ class Bench:
 
     def measure(self, case: str, ways: 'list[str]', rounds: int) -> 'dict[str, dict[str, float]]':
         """Run all ways in turn; return the medians."""
-        network = Network(DELAY if CASES[case][3] else None)
+        network = Network(DELAY if CASES[case].far else None)
         try:
             first = {way: self.run(way, case, network, True) for way in ways}
             seen: 'dict[str, list[dict[str, float]]]' = {way: [] for way in ways}

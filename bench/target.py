@@ -88,12 +88,15 @@ def make_keys(folder: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def sshd(folder: pathlib.Path, network: Network) -> 'Iterator[int]':
-    """Run an sshd at the far end; yields its port. At its end FOLDER/target.json is the report."""
+def sshd(folder: pathlib.Path, network: Network, host: 'str | None' = None) -> 'Iterator[int]':
+    """Run an sshd at the far end; yields its port. At its end FOLDER/target.json is the report.
+
+    :param host: address at which it listens; by default that of the network.
+    """
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    (folder / 'sshd_config').write_text(SSHD.format(port=port, host=network.host, folder=folder))
+    (folder / 'sshd_config').write_text(SSHD.format(port=port, host=host or network.host, folder=folder))
     pathlib.Path('/run/sshd').mkdir(mode=0o755, exist_ok=True)
     program = shutil.which('sshd', path='/usr/sbin:/usr/local/sbin') or '/usr/sbin/sshd'
     server = Held(folder / 'target.json', [*network.far, program, '-D', '-e', '-f', folder / 'sshd_config'],

@@ -162,6 +162,34 @@ def test_one_that_never_answers_is_given_up(playbook, monkeypatch):
             other.answer()
 
 
+def test_one_that_cannot_be_started_says_why(playbook):
+    os.mkdir(attach.socket_path(playbook) + '.lock')
+    with pytest.raises(attach.Error, match='cannot start the broker process: .*lock'):
+        attach.find_or_start(playbook)
+
+
+NO_THREAD = '''
+import threading
+start = threading.Thread.start
+
+def fail_once(thread):
+    if thread.name == 'mitogen.ansible.worker':
+        threading.Thread.start = start
+        raise RuntimeError('cannot start a thread')
+    start(thread)
+
+threading.Thread.start = fail_once
+'''
+
+
+def test_one_without_a_thread_for_a_worker_serves_the_next(playbook, monkeypatch):
+    monkeypatch.setattr(attach, 'PROGRAM', NO_THREAD + attach.PROGRAM)
+    with attach.find_or_start(playbook) as link, pytest.raises(attach.Error, match='lost the broker process'):
+        link.ask(LOCAL)
+    with attach.find(playbook) as link:
+        assert link.ask(LOCAL) == (0, b'here\n', b'')
+
+
 def test_what_the_loader_says_before_is_no_reason(playbook, monkeypatch):
     monkeypatch.setattr(attach, 'PROGRAM', 'import os; os.write(2, b"cannot be preloaded\\n"); ' + attach.PROGRAM)
     with attach.find_or_start(playbook) as link:
