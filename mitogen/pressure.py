@@ -154,8 +154,9 @@ class UpwardStream(BoundedStream):
     def adopt(cls, stream: 'Any') -> None:
         """Make one of a leaf's stream to its parent, while it is in use. Broker thread."""
         if type(stream) is mitogen.core.Stream and stream.is_open():
+            # First, as other threads ask one of this class for what it counts.
+            cls._begin_to_count(stream, stream.transmit_side.fd)        # type: ignore
             stream.__class__ = cls
-            stream._begin_to_count(stream.transmit_side.fd)     # type: ignore
 
 
 class Crowd:

@@ -10,6 +10,7 @@ import pytest
 import mitogen.aio
 import mitogen.core
 import mitogen.master
+import mitogen.pressure
 import mitogen.unix
 import support
 import targets
@@ -32,6 +33,25 @@ def small():
     yield router
     router.broker.shutdown()
     router.broker.join()
+
+
+def test_a_stream_that_begins_to_count_can_be_asked_at_once(small, monkeypatch):
+    """Threads of a context that has its first child may ask while the broker thread makes its stream one of these."""
+    (reader, other), (another, writer) = os.pipe(), os.pipe()
+    stream = mitogen.core.Stream(small, 1, 'parent', reader, writer)
+    kinds = []
+
+    class Pipe(mitogen.pressure.Pipe):
+        def __init__(self, fd):
+            kinds.append(type(stream))
+            super().__init__(fd)
+    monkeypatch.setattr(mitogen.pressure, 'Pipe', Pipe)
+    mitogen.pressure.UpwardStream.adopt(stream)
+    assert kinds == [mitogen.core.Stream] and not stream.is_full()
+    for side in stream.receive_side, stream.transmit_side:
+        side.close()
+    for fd in other, another:
+        os.close(fd)
 
 
 class Crowding:
