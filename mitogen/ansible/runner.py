@@ -5,9 +5,9 @@ Ring 1. Functions here are called by the broker process and run on the main thre
 child begins with it alone, puts right what it must not share, and lives as a Python that was started for this module
 would. What it writes goes to the broker process as it is.
 
-The interpreter that forks never runs a module and changes nothing of its own but what it has imported. It may be used
-for a module if the files that it has imported are, to the byte, those that the module brings: the broker process sees
-to that.
+The interpreter that forks never runs a module and changes nothing of its own but what it has imported, and in that how
+long a wait for nothing takes. It may be used for a module if the files that it has imported are, to the byte, those
+that the module brings: the broker process sees to that.
 """
 
 import atexit
