@@ -309,8 +309,11 @@ def _prepare(broker: 'Any') -> None:
 
 def grow(broker: 'Any') -> None:
     """Turn a leaf's broker, while it runs, into the broker of a parent. Any thread."""
-    if not isinstance(broker, Broker):
-        _prepare(broker)
-        broker.__class__ = Broker
-        # It may sleep in a poll that does not know of timers.
-        broker.defer(lambda: None)
+    if isinstance(broker, Broker):
+        return
+    with broker._lock:          # or of two that come at once, one would take away what the other has scheduled
+        if not isinstance(broker, Broker):
+            _prepare(broker)
+            broker.__class__ = Broker
+    # It may sleep in a poll that does not know of timers.
+    broker.defer(lambda: None)

@@ -181,12 +181,10 @@ class Connector:
         allocate_id: Any
         bring_code: Any
         payload: Any
+        _starter: Starter
 
     #: What children inherit; see mitogen.debug.
     debug = profiling = stack_dumps = False
-
-    def _prepare_connector(self) -> None:
-        self._starter = Starter(self)
 
     def _take_via(self, kwargs: 'Dict[str, Any]') -> 'Any':
         via = kwargs.pop('via', None)

@@ -163,23 +163,26 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
     def __init__(self, broker: mitogen.core.Broker, context_id: int = 0, parent_ids: 'Iterable[int]' = ()) -> None:
         mitogen.core.Router.__init__(self, broker, context_id, list(parent_ids))
-        self._prepare()
+        self._lay_out(self._make_relay())
+        self._begin()
 
-    def _prepare(self) -> None:
+    def _lay_out(self, relay: 'Any') -> None:
+        """Make all that the methods, on any thread, find in `self`, which may be a leaf's that has none of them yet."""
         self.routes = mitogen.routes.Routes(self.context_id, self.parent_ids)
         self.routes.parent_link = self.parent_stream
-        self.crowd = mitogen.pressure.Crowd(self)
-        mitogen.pressure.UpwardStream.adopt(self.parent_stream)
-        self.relay = self._make_relay()
-        self._prepare_connector()
-        self._handles = mitogen.routes.handles(next(self._handles), self._handlers)     # type: ignore
-        self._ids: 'List[int]' = []
-        self._ids_lock = threading.Lock()
+        self.crowd, self.relay = mitogen.pressure.Crowd(self), relay
+        self._starter = mitogen.connect.Starter(self)
         self._forgeries: 'Dict[Any, int]' = {}
-        self._payload_lock = threading.Lock()
-        self._payload: 'Optional[mitogen.boot.payload.Payload]' = None
+        self._ids, self._ids_lock = [], threading.Lock()            # type: List[int], Any
+        self._payload, self._payload_lock = None, threading.Lock()  # type: Optional[mitogen.boot.payload.Payload], Any
+
+    def _begin(self) -> None:
+        """Do what a router with children does, from now on. Of a leaf's: broker thread."""
+        mitogen.pressure.UpwardStream.adopt(self.parent_stream)
         if self.parent_stream and self.parent_stream.receive_side:     # a tree in memory has none
             mitogen.broker.keep_watch(self.parent_stream)
+        with self._lock:
+            self._handles = mitogen.routes.handles(next(self._handles), self._handlers)     # type: ignore
         self.add_handler(self._on_add_route, ADD_ROUTE, policy=mitogen.core.has_parent_authority)
         self.add_handler(self._on_del_route, DEL_ROUTE, policy=is_from_neighbour, overwrite=True)
         self.add_handler(self._on_detaching, mitogen.core.DETACHING, policy=is_from_neighbour)
@@ -383,13 +386,14 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
 def grow(seed: 'Any') -> None:
     """Turn a leaf's router, or one of its contexts, into a parent's. Any thread."""
-    router = seed if isinstance(seed, mitogen.core.Router) else seed.router
+    router: 'Any' = seed if isinstance(seed, mitogen.core.Router) else seed.router
     mitogen.broker.grow(router.broker)
 
     def change() -> None:       # between two messages, not while one is on its way through
         if not isinstance(router, Router):
+            Router._lay_out(router, mitogen.modules.relay.Relay(router))
             router.__class__ = Router
-            router._prepare()
+            router._begin()
     router.broker.defer_sync(change)
     if isinstance(seed, mitogen.core.Context):
         seed.__class__ = Context
