@@ -3,14 +3,32 @@
 import sys
 import zlib
 
-from mitogen.ansible import runner
+from mitogen.ansible import template
+
+#: The common part of Ansible's modules, as far as they are run here.
+BASIC = """
+import logging
+_ANSIBLE_ARGS = None
+"""
 
 
-def import_what_logs():
-    """Import logging as modules do, whose common part may come before what else is imported for them."""
+def run_module(number, source):
+    """Run source as a module of Ansible, in a fork of what has imported BASIC, which logs."""
     assert 'logging' not in sys.modules
-    source = zlib.compress(b'import logging')[2:-4]
-    runner.keep({'digest': source, 'empty': zlib.compress(b'')[2:-4]})
-    members = {'ansible/module_utils/basic.py': 'digest', 'ansible/__init__.py': 'empty',
-               'ansible/module_utils/__init__.py': 'empty'}
-    return runner.warm(members) == members, 'mitogen.logs' in sys.modules
+    sources = {'basic': BASIC, 'empty': '', 'module': source}
+    template.keep({digest: zlib.compress(text.encode())[2:-4] for digest, text in sources.items()})
+    members = {'ansible/__init__.py': 'empty', 'ansible/module_utils/__init__.py': 'empty',
+               'ansible/module_utils/basic.py': 'basic', 'ansible/modules/__init__.py': 'empty'}
+    # What was imported before is not told again.
+    assert template.warm(members) in ({path: members[path] for path in members if 'modules' not in path}, {})
+    return template.run(number, {
+        'name': 'test', 'fqn': 'ansible.modules.test', 'params': '', 'profile': None, 'limit': 0, 'on_disk': False,
+        'members': dict(members, **{'ansible/modules/test.py': 'module'}), 'env': {}, 'cwd': None, 'python': None})
+
+
+def run_again(number, member):
+    """Run what run_module() has run, in a module that has other members, or does not bring the package it is in."""
+    return template.run(number, {
+        'name': 'test', 'fqn': 'test', 'params': '', 'profile': None, 'limit': 0, 'on_disk': False,
+        'members': {'ansible/module_utils/basic.py': 'basic', 'test.py': member}, 'env': {}, 'cwd': None,
+        'python': None})

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import mitogen.core
-from mitogen.ansible import runner, target
+from mitogen.ansible import runner, target, template
 from mitogen.ansible.ansiballz import Module
 from mitogen.ansible.commands import Interpreter
 from mitogen.ansible.tree import Place
@@ -57,11 +57,11 @@ class Runner:
                 return None
             missing = {digest: files[digest] for digest in module.members.values() if digest not in self._sent}
             if missing:
-                self.context.call_no_reply(runner.keep, missing)
+                self.context.call_no_reply(template.keep, missing)
                 self._sent |= set(missing)
             if self._loaded is None:
-                self._warming = chain.call_async(runner.warm, module.members)
-            return chain.call_async(runner.run, number, dict(module._asdict(), **options))
+                self._warming = chain.call_async(template.warm, module.members)
+            return chain.call_async(template.run, number, dict(module._asdict(), **options))
 
 
 class Account:
@@ -95,7 +95,7 @@ class Account:
         """Import a part of what modules need. The first task waits for one; the rest is for the second."""
         names = next(self._to_import, None)
         if names:
-            self.context.call_no_reply(runner.prepare, names)
+            self.context.call_no_reply(template.prepare, names)
 
     def outlive(self, other: 'Account') -> None:
         """Return when the interpreter of another account of this host has ended."""

@@ -1,13 +1,13 @@
 """
-Runs modules of Ansible in targets, each in a forked child of an interpreter that has the common part of them loaded.
+Runs modules of Ansible, each in a forked child of a process that has the common part of them loaded.
 
-Ring 1. Functions here are called by the broker process and run on the main thread, which is the one that forks: the
-child begins with it alone, puts right what it must not share, and lives as a Python that was started for this module
-would. What it writes goes to the broker process as it is.
+Ring 1. What is here runs in the template, see mitogen.ansible.template, and in its children: a child lives as a Python
+that was started for this module would. What it writes goes to the broker process as it is. The template has but the
+standard library, as whatever else were here, modules could import.
 
-The interpreter that forks never runs a module and changes nothing of its own but what it has imported, and in that how
-long a wait for nothing takes. It may be used for a module if the files that it has imported are, to the byte, those
-that the module brings: the broker process sees to that.
+It never runs a module and changes nothing of its own but what it has imported, and in that how long a wait for nothing
+takes. It may be used for a module if the files that it has imported are, to the byte, those that the module brings: the
+broker process sees to that.
 """
 
 import atexit
@@ -25,17 +25,16 @@ import traceback
 import zlib
 from importlib.machinery import ModuleSpec
 
-import mitogen.core
-from mitogen.ansible import target
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any, Dict, Iterable, NoReturn, Optional
-    Later = mitogen.core.Later
 
 #: What every module imports, and with it most of what is common to all. The second is there since 2.19.
 COMMON = 'ansible/module_utils/basic.py', 'ansible/module_utils/_internal/_ansiballz/_loader.py'
+
+#: The package that most modules are in, and empty. Those that are elsewhere will not find it.
+PACKAGE = 'ansible/modules/__init__.py'
 
 #: Where the files of a module seem to come from, when no zip file is written.
 ROOT = '/ansible_payload.zip'
@@ -56,56 +55,58 @@ _sources = {}       # type: Dict[str, bytes]        # digest -> source
 _codes = {}         # type: Dict[str, CodeType]     # digest and path -> compiled
 
 
-class OwnOnly:
-    """Stands before the finder of this library while modules are imported: what is not here is not asked for.
-
-    It would cost a round trip each, and what came would be the controller's. For this thread alone: others may well
-    want something of this library meanwhile. The garbage collector is spared what imports leave, as it stays.
-
-    What modules log is theirs: what this library does when logging is imported, which is to ask for the code that sends
-    it to the master, is not done here.
-    """
-
-    def __init__(self) -> None:
-        self._thread = threading.get_ident()
-
-    def __enter__(self) -> None:
-        gc.disable()
-        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, mitogen.core.LoggingWatch)]
-        sys.meta_path.insert(_place_of_own(), self)
-
-    def __exit__(self, *error: 'Any') -> None:
-        sys.meta_path.remove(self)
-        getattr(gc, 'freeze', gc.collect)()     # Python 3.7: children then share the pages of all that is there now
-        gc.enable()
-
-    def find_spec(self, fullname: str, path: 'Any' = None, target: 'Any' = None) -> 'Optional[ModuleSpec]':
-        if threading.get_ident() != self._thread:
-            return None
-        for finder in sys.meta_path[_place_of_own() + 1:]:      # that of `six` stands behind
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None:
-                return spec
-        raise ModuleNotFoundError('No module named %r' % fullname, name=fullname)
-
-
-def _place_of_own() -> int:
-    places = [place for place, finder in enumerate(sys.meta_path) if isinstance(finder, mitogen.core.Importer)]
-    return places[0] if places else len(sys.meta_path)
+def become_plain() -> None:
+    """Make of a fork what a Python that was started for a module would be, but for the garbage collector, as imports
+    leave none; and for descriptor 3, by which it is told what to do."""
+    gc.disable()
+    os.setsid()                     # Ctrl-C in a terminal is not for us
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in 0, 1, 2:
+        os.dup2(null, fd)
+    os.closerange(4, _highest_descriptor() + 1)
+    for number in range(1, signal.NSIG):
+        if signal.getsignal(number) not in (None, signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_own(type(finder).__module__)]
+    for name in [name for name in sys.modules if _is_own(name)]:
+        del sys.modules[name]
+    _open_streams()
+    sys.argv[:] = ['']
+    sys.path[:] = [entry for entry in sys.path if entry not in ('', '.')]
 
 
 def _is_own(name: str) -> bool:
     return name == 'mitogen' or name.startswith(('mitogen.', '__mitogen'))
 
 
+def _highest_descriptor() -> int:
+    try:
+        return max(map(int, os.listdir('/dev/fd')))
+    except (OSError, ValueError):
+        return os.sysconf('SC_OPEN_MAX')
+
+
+def _open_streams() -> None:
+    """Standard streams as Python opens them, in the encoding that it has found for this environment."""
+    for name, fd, mode in ('stdin', 0, 'rb'), ('stdout', 1, 'wb'), ('stderr', 2, 'wb'):
+        first = getattr(sys, '__%s__' % name)
+        stream = io.TextIOWrapper(open(fd, mode, closefd=False),
+                                  encoding=getattr(first, 'encoding', None) or 'utf-8',
+                                  errors=getattr(first, 'errors', None) or 'strict',
+                                  newline=None if fd == 0 else '\n', line_buffering=fd == 2)
+        setattr(sys, name, stream)
+        setattr(sys, '__%s__' % name, stream)
+
+
 def prepare(names: 'Iterable[str]') -> None:
     """Import what modules will import of the standard library: one part of STANDARD."""
-    with OwnOnly():
-        for name in names:
-            try:
-                __import__(name)
-            except ImportError:
-                pass            # too new, too old, or left out here
+    for name in names:
+        try:
+            __import__(name)
+        except ImportError:
+            pass            # too new, too old, or left out here
 
 
 def keep(files: 'Dict[str, bytes]') -> None:
@@ -179,16 +180,35 @@ def warm(members: 'Dict[str, str]') -> 'Dict[str, str]':
     finder = Finder(members)
     sys.meta_path.insert(0, finder)
     try:
-        with OwnOnly():
-            for path in COMMON:
-                if path in members:
-                    __import__(path[:-3].replace('/', '.'))
-            _hurry()
+        for path in COMMON:
+            if path in members:
+                __import__(path[:-3].replace('/', '.'))
+        loaded = [name for name, module in list(sys.modules.items())
+                  if getattr(getattr(module, '__spec__', None), 'loader', None) is finder]
+        if PACKAGE in members and not _sources[members[PACKAGE]]:
+            __import__('ansible.modules')
     finally:
         sys.meta_path.remove(finder)
-    loaded = [name for name, module in list(sys.modules.items())
-              if getattr(getattr(module, '__spec__', None), 'loader', None) is finder]
+    _hurry()
+    _rehearse()
     return {path: members[path] for path in map(finder._known, loaded)}
+
+
+def _rehearse() -> None:
+    """Find out what each module would: the files of the locale, which values are what to `collections.abc`."""
+    import collections.abc
+    import locale
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, '')
+    except locale.Error:
+        pass
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+    kinds = [getattr(collections.abc, name) for name in collections.abc.__all__]
+    for example in dict, list, tuple, set, str, bytes, int, float, bool, type(None):
+        for kind in kinds:
+            issubclass(example, kind)
 
 
 def _hurry() -> None:
@@ -206,27 +226,22 @@ def _hurry() -> None:
     selector.select = select_something       # type: ignore[method-assign]
 
 
-def run(number: str, module: 'Dict[str, Any]') -> 'Later':
-    """Run a module in a child.
+def run(module: 'Dict[str, Any]', out: int, err: int) -> int:
+    """Run a module in a child; return its process id.
 
-    :param number: by which target.cancel() finds it.
     :param module: fields of mitogen.ansible.ansiballz.Module; `env`: variables; `cwd`: folder, or None;
         `python`: what the interpreter was asked for as, or None.
-    :returns: what makes (exit status, output, errors) the result of the call.
+    :param out, err: its output and errors.
     """
     for path, digest in module['members'].items():
         try:
             _code(path, digest)     # here, where it stays, and not in each child
         except (SyntaxError, ValueError):
             pass                    # this Python is too old, or the module is wrong: the child will say so
-    out, child_out = os.pipe()
-    err, child_err = os.pipe()
     pid = os.fork()
     if not pid:
-        _live(module, child_out, child_err)
-    os.close(child_out)
-    os.close(child_err)
-    return target.follow(number, pid, out, err, shell_like=True)
+        _live(module, out, err)
+    return pid
 
 
 # ---- the child
@@ -242,55 +257,27 @@ def _live(module: 'Dict[str, Any]', out: int, err: int) -> 'NoReturn':
 
 
 def _put_right(module: 'Dict[str, Any]', out: int, err: int) -> None:
-    """Become what a Python that was started for this module would be."""
-    getattr(gc, 'freeze', gc.isenabled)()       # nothing of what is here will be garbage
+    """Become a process of its own."""
+    gc.enable()
     os.setsid()                     # a daemon of the module's must not be ended with us, nor we with it
-    null = os.open(os.devnull, os.O_RDONLY)
-    for old, new in (null, 0), (out, 1), (err, 2):
-        os.dup2(old, new)
-    # The link to the parent among them: while a daemon held it, the parent would not be missed.
-    os.closerange(3, _highest_descriptor() + 1)
-    for number in range(1, signal.NSIG):
-        if signal.getsignal(number) not in (None, signal.SIG_DFL, signal.SIG_IGN):
-            signal.signal(number, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_own(type(finder).__module__)]
-    for name in [name for name in sys.modules if _is_own(name)]:
-        del sys.modules[name]
-    _open_streams()
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    # There are no others: those of the link, by which the template is told what to do, and of the output.
+    os.closerange(3, max(out, err) + 1)
     if 'random' in sys.modules:
         sys.modules['random'].seed()        # Python 3.6 does not do it by itself
     if module['python']:
         # The same program has several names, and a module may want to know by which it was asked for.
         sys.executable = shutil.which(module['python']) or sys.executable
-    sys.argv[:] = ['']
-    sys.path[:] = [entry for entry in sys.path if entry not in ('', '.')]
-    os.environ.update(module['env'])
+    for name, value in module['env'].items():
+        os.environ[name] = value
+    if PACKAGE not in module['members']:
+        sys.modules.pop('ansible.modules', None)
     if 'TZ' in module['env']:
         time.tzset()
     _enter_folder(module['cwd'])
     if module['limit']:
         _limit_descriptors(module['limit'])
-
-
-def _highest_descriptor() -> int:
-    try:
-        return max(map(int, os.listdir('/dev/fd')))
-    except (OSError, ValueError):
-        return os.sysconf('SC_OPEN_MAX')
-
-
-def _open_streams() -> None:
-    """Standard streams as Python opens them, in the encoding that it has found for this environment."""
-    for name, fd, mode in ('stdin', 0, 'rb'), ('stdout', 1, 'wb'), ('stderr', 2, 'wb'):
-        first = getattr(sys, '__%s__' % name)
-        stream = io.TextIOWrapper(open(fd, mode, closefd=False),
-                                  encoding=getattr(first, 'encoding', None) or 'utf-8',
-                                  errors=getattr(first, 'errors', None) or 'strict',
-                                  newline=None if fd == 0 else '\n', line_buffering=fd == 2)
-        setattr(sys, name, stream)
-        setattr(sys, '__%s__' % name, stream)
 
 
 def _enter_folder(path: 'Optional[str]') -> None:

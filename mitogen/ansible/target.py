@@ -100,7 +100,7 @@ def end_jobs() -> None:
     """End all processes: whoever has started them is gone."""
     with _jobs_lock:
         for pid in _jobs.values():
-            _kill(pid, signal.SIGTERM)
+            kill_group(pid, signal.SIGTERM)
 
 
 def wait_for_end(pid: int) -> None:
@@ -121,7 +121,7 @@ def cancel(number: str) -> None:
     with _jobs_lock:
         pid = _jobs.get(number)
     if pid is not None:
-        _kill(pid, signal.SIGTERM)
+        kill_group(pid, signal.SIGTERM)
         timer = threading.Timer(KILL_GRACE, _kill_late, (number, pid))
         timer.daemon = True
         timer.start()
@@ -130,23 +130,36 @@ def cancel(number: str) -> None:
 def _kill_late(number: str, pid: int) -> None:
     with _jobs_lock:
         if _jobs.get(number) == pid:        # else it has ended, and the number may be another's
-            _kill(pid, signal.SIGKILL)
+            kill_group(pid, signal.SIGKILL)
 
 
-def _kill(pid: int, number: int) -> None:
+def kill_group(pid: int, number: int) -> None:
+    """Send a signal to a process and its group, if they are still there."""
     try:
         os.killpg(pid, number)
     except OSError:
         pass
 
 
+def child_status(pid: int, flags: int) -> 'Optional[int]':
+    """Return how a child has ended, as subprocess gives it; None: it has not. Flags as of os.waitpid()."""
+    try:
+        found, status = os.waitpid(pid, flags)
+    except ChildProcessError:
+        return 0
+    if not found:
+        return None
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
 def follow(number: str, pid: int, out: int, err: int, feed: int = -1, data: bytes = b'',
-           shell_like: bool = False) -> Later:
+           shell_like: bool = False, status_of: 'Any' = child_status) -> Later:
     """Wait for a process, on a thread of its own.
 
     :param out, err: what it writes to can be read there. They are closed in the end.
     :param shell_like: tell of a signal as a shell does, by an exit status of 128 and more.
     :param feed: its standard input, written to and closed; -1: it has none.
+    :param status_of: what tells how it has ended, if it is no child of this process.
     :returns: what makes (exit status, output, errors) the result of a call.
     """
     begin_job(number, pid)
@@ -154,7 +167,7 @@ def follow(number: str, pid: int, out: int, err: int, feed: int = -1, data: byte
     def start(reply: 'Callable[[Any], None]') -> None:
         def run() -> None:
             try:
-                result = _collect(number, pid, out, err, feed, data)    # type: Any
+                result = _collect(number, pid, out, err, feed, data, status_of)     # type: Any
                 if shell_like and result[0] < 0:
                     result = (128 - result[0],) + result[1:]
             except Exception as exc:
@@ -164,7 +177,7 @@ def follow(number: str, pid: int, out: int, err: int, feed: int = -1, data: byte
     return Later(start)
 
 
-def _collect(number: str, pid: int, out: int, err: int, feed: int, data: bytes) -> 'Result':
+def _collect(number: str, pid: int, out: int, err: int, feed: int, data: bytes, status_of: 'Any') -> 'Result':
     parts = {out: [], err: []}      # type: Dict[int, List[bytes]]
     view = memoryview(data)
     poll = select.poll()
@@ -193,9 +206,9 @@ def _collect(number: str, pid: int, out: int, err: int, feed: int, data: bytes) 
                 poll.unregister(fd)
                 waiting.discard(fd)
         if status is None and (not events or not waiting):
-            status = _status(pid, os.WNOHANG)
+            status = status_of(pid, os.WNOHANG)
     if status is None:
-        status = _status(pid, 0)
+        status = status_of(pid, 0)
     with _jobs_lock:
         _jobs.pop(number, None)
     for fd in (out, err) + ((feed,) if feed >= 0 else ()):
@@ -210,17 +223,6 @@ def _feed(fd: int, view: memoryview) -> memoryview:
         return view
     except OSError:
         return view[:0]         # it does not want to read it: its own affair
-
-
-def _status(pid: int, flags: int) -> 'Optional[int]':
-    """Return how a process has ended, as subprocess gives it; None: it has not."""
-    try:
-        found, status = os.waitpid(pid, flags)
-    except ChildProcessError:
-        return 0
-    if not found:
-        return None
-    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def _environment() -> 'Dict[str, str]':

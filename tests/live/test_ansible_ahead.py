@@ -7,9 +7,7 @@ import sys
 import pytest
 
 import mitogen.core
-import support
-import targets_ansible
-from mitogen.ansible import ahead, commands, failures, runner, target
+from mitogen.ansible import ahead, commands, failures, target
 from mitogen.call import CallChain
 
 
@@ -92,48 +90,6 @@ def test_what_a_worker_is_told_of_steps_that_fail():
     assert mode.kind == 'mode' and str(mode) == 'Failed to set execute bit on remote files (rc: 1, err: denied)'
 
 
-def what_is_imported():
-    """Whether a module that only the controller has can be imported, and what stands behind its finder."""
-    class Last:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            return type(sys.__spec__)(name, None, is_package=True) if name == 'at_the_end' else None
-    sys.meta_path.append(Last)
-    found = []
-    try:
-        with runner.OwnOnly():
-            for name in 'targets_calls', 'at_the_end':
-                try:
-                    __import__(name)
-                    found.append(name)
-                except ImportError:
-                    pass
-        __import__('targets_calls')
-    finally:
-        sys.meta_path.remove(Last)
-    return found
-
-
-def test_modules_import_nothing_from_the_controller(child):
-    assert child.call(what_is_imported) == ['at_the_end']
-
-
-def test_modules_may_log_and_the_master_has_nothing_to_do_with_it(child):
-    assert child.call(targets_ansible.import_what_logs) == (True, False)
-
-
 def test_homes_are_known(child):
     found = child.call(target.describe)
     assert commands.foretold(['home', '~'], found['homes'], []) == os.path.expanduser('~') + '\n'
-
-
-@pytest.mark.parametrize('hook, said, status', [
-    ('print("told", name.__name__)', 'told ValueError', 1),
-    ('print("told"), sys.exit(3)', 'told', 3), ('sys.exit("no")', '', 1)])
-def test_a_module_that_tells_of_errors_by_a_hook(hook, said, status):
-    code = ('import sys; from mitogen.ansible import runner\n'
-            'def hook(name, exc, trace): %s\n'
-            'sys.excepthook = hook; sys.exit(runner._end_by(ValueError("no")))' % hook)
-    done = subprocess.run([sys.executable, '-c', code], env=dict(os.environ, PYTHONPATH=str(support.checkout())),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    assert (done.stdout.strip(), done.returncode) == (said, status), done.stderr

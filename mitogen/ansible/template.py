@@ -1,0 +1,208 @@
+"""
+The process that modules are forks of, as the interpreter sees it that is told to run them.
+
+Ring 1. That interpreter has threads and work to do, so a fork of it is dear: both copy each page of memory that they go
+on to touch, and the child has to undo what belongs to the other. The template is forked once, early, and does nothing
+but import what modules have in common, fork and tell how a child has ended. It is asked over a socket, and ends when
+that is closed. What it runs is in mitogen.ansible.runner.
+
+Functions are called by the broker process and run on the main thread.
+"""
+
+import array
+import gc
+import marshal
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+
+import mitogen.core
+from mitogen.ansible import runner, target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple
+    Later = mitogen.core.Later
+
+LENGTH = struct.Struct('>I')
+
+#: Seconds between two looks whether a module has ended that has closed its output: the first, and the longest.
+FIRST_LOOK, LAST_LOOK = 0.001, 0.1
+
+#: Seconds between the news that the template has ended and our own end.
+LAST_WORDS = 0.1
+
+#: Descriptor of the template for what it is asked. Beside standard ones it has no other.
+LINK = 3
+
+#: What can be asked for.
+OPERATIONS = {'prepare': runner.prepare, 'keep': runner.keep, 'warm': runner.warm, 'run': runner.run,
+              'status': target.child_status}       # type: Dict[str, Any]
+
+_templates = []     # type: List[Template]      # one at most
+
+
+class Template:
+    """What a process has to do with its template. Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()       # held from a question to its answer
+        self._unread = 0                    # answers that nobody waits for
+        self._socket, theirs = socket.socketpair()
+        self._pid = os.fork()
+        if not self._pid:
+            _serve(theirs.detach())
+        theirs.close()
+        mitogen.core.listen(mitogen.core.child_router.broker, 'shutdown', self.end)
+
+    def end(self) -> None:
+        """End it, and return when it has: an account may only be removed when nothing runs as it. Once."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+    def tell(self, operation: str, *args: 'Any') -> None:
+        """Have something done, and do not wait for it."""
+        with self._lock:
+            self._begin(operation, args)
+            self._unread += 1
+
+    def ask(self, operation: str, *args: 'Any', fds: 'Sequence[int]' = ()) -> 'Any':
+        """Have something done, with descriptors that are for it alone, and return the result.
+
+        :raises mitogen.core.CallError: it failed.
+        :raises mitogen.core.Error: the template has ended, and so do we.
+        """
+        with self._lock:
+            self._begin(operation, args, fds)
+            while self._unread:
+                self._unread -= 1
+                self._answer()          # what could not be imported ahead, modules will import or tell of
+            fine, result = self._answer()
+        if not fine:
+            raise mitogen.core.CallError(*result)
+        return result
+
+    def _begin(self, operation: str, args: 'Any', fds: 'Sequence[int]' = ()) -> None:
+        try:
+            send(self._socket, (operation, args), fds)
+        except OSError:
+            self._lose()
+
+    def _answer(self) -> 'Any':
+        try:
+            return receive(self._socket)[0]
+        except OSError:
+            self._lose()
+
+    def _lose(self) -> 'NoReturn':
+        # Who wants to run a module next gets a new interpreter. Who has asked shall hear of it before.
+        threading.Timer(LAST_WORDS, mitogen.core.child_router.broker.shutdown).start()
+        raise mitogen.core.Error('the process that modules are forks of has ended')
+
+
+def _template() -> Template:
+    if not _templates:
+        _templates.append(Template())
+    return _templates[0]
+
+
+def prepare(names: 'Iterable[str]') -> None:
+    """As runner.prepare(), and so the next."""
+    _template().tell('prepare', list(names))
+
+
+def keep(files: 'Dict[str, bytes]') -> None:
+    _template().tell('keep', files)
+
+
+def warm(members: 'Dict[str, str]') -> 'Dict[str, str]':
+    return _template().ask('warm', members)     # type: ignore[no-any-return]
+
+
+def run(number: str, module: 'Dict[str, Any]') -> 'Later':
+    """Run a module in a process of its own.
+
+    :param number: by which target.cancel() finds it.
+    :param module: see runner.run().
+    :returns: what makes (exit status, output, errors) the result of the call.
+    """
+    out, child_out = os.pipe()
+    err, child_err = os.pipe()
+    try:
+        pid = _template().ask('run', module, fds=(child_out, child_err))
+    except BaseException:
+        os.close(out)
+        os.close(err)
+        raise
+    finally:
+        os.close(child_out)
+        os.close(child_err)
+    return target.follow(number, pid, out, err, shell_like=True, status_of=_status_of)
+
+
+def _status_of(pid: int, flags: int) -> 'Optional[int]':
+    """As target.child_status(), of what is a child of the template's, which has no time to wait."""
+    pause = FIRST_LOOK
+    while True:
+        status = _template().ask('status', pid, os.WNOHANG)
+        if status is not None or flags:
+            return status       # type: ignore[no-any-return]
+        time.sleep(pause)
+        pause = min(2 * pause, LAST_LOOK)
+
+
+# ---- what both say to each other
+
+def send(sock: socket.socket, value: 'Any', fds: 'Sequence[int]' = ()) -> None:
+    """Send a value, and copies of descriptors, to a fork of this process or to the one that it was forked from."""
+    data = marshal.dumps(value)
+    data = LENGTH.pack(len(data)) + data
+    passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', fds))] if fds else []
+    sock.sendall(data[sock.sendmsg([data], passed):])
+
+
+def receive(sock: socket.socket) -> 'Tuple[Any, List[int]]':
+    """Wait for a value, and return it with descriptors; raise EOFError when the other end is gone."""
+    data, passed = b'', array.array('i')
+    while len(data) < LENGTH.size:
+        part, ancillary, _, _ = sock.recvmsg(LENGTH.size - len(data), socket.CMSG_SPACE(2 * passed.itemsize))
+        for _, _, numbers in ancillary:
+            passed.frombytes(numbers)
+        data += _some(part)
+    size, parts = LENGTH.unpack(data)[0], []
+    while size:
+        parts.append(_some(sock.recv(size)))
+        size -= len(parts[-1])
+    return marshal.loads(b''.join(parts)), passed.tolist()
+
+
+def _some(data: bytes) -> bytes:
+    if not data:
+        raise ConnectionResetError('the other end is gone')
+    return data
+
+
+# ---- the template
+
+def _serve(link: int) -> 'NoReturn':
+    """Do what is asked for, until nobody is there to ask."""
+    try:
+        os.dup2(link, LINK)
+        runner.become_plain()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=LINK)
+        while True:
+            (operation, args), fds = receive(sock)
+            try:
+                answer = True, OPERATIONS[operation](*args, *fds)       # type: Any
+            except Exception as exc:
+                error = mitogen.core.CallError.of(exc)
+                answer = False, (error.type_name, error.message, error.remote_traceback)
+            for fd in fds:
+                os.close(fd)
+            getattr(gc, 'freeze', bool)()       # Python 3.7: children then share the pages of all that is here
+            send(sock, answer)
+    finally:
+        os._exit(1)
