@@ -14,8 +14,8 @@ RING = {
         'buildah.py', 'kubectl.py', 'lxc.py', 'lxd.py', 'incus.py', 'jail.py', 'machinectl.py', 'setns.py',
         'utils.py', 'untrusted.py', 'select.py', 'service.py', 'files.py', 'flow.py', 'push.py', 'peer.py', 'unix.py',
         'waiting.py', 'pressure.py', 'fakessh.py', 'fanout.py', 'fakessh_args.py', 'fakessh_client.py',
-        'fakessh_target.py', 'ansible/__init__.py', 'ansible/become.py', 'ansible/runner.py', 'ansible/ssh.py',
-        'ansible/target.py', 'ansible/template.py', 'ansible/wrapping.py'], 1),
+        'fakessh_target.py', 'ansible/__init__.py', 'ansible/become.py', 'ansible/ease.py', 'ansible/runner.py',
+        'ansible/ssh.py', 'ansible/target.py', 'ansible/template.py', 'ansible/wrapping.py'], 1),
     **dict.fromkeys([
         'master.py', 'minify.py', 'modules/finder.py', 'modules/listing.py', 'modules/scan.py', 'modules/own.py',
         'modules/shorten.py', 'modules/responder.py', 'modules/main_guard.py', '__main__.py', 'cli.py', 'testing.py',

@@ -5,8 +5,8 @@ Ring 1. What is here runs in the template, see mitogen.ansible.template, and in 
 that was started for this module would. What it writes goes to the broker process as it is. The template has but the
 standard library, as whatever else were here, modules could import.
 
-It never runs a module and changes nothing of its own but what it has imported, and in that how long a wait for nothing
-takes. It may be used for a module if the files that it has imported are, to the byte, those that the module brings: the
+It never runs a module and changes nothing of its own but what it has imported, and in that what mitogen.ansible.ease
+tells. It may be used for a module if the files that it has imported are, to the byte, those that the module brings: the
 broker process sees to that.
 """
 
@@ -24,6 +24,8 @@ import time
 import traceback
 import zlib
 from importlib.machinery import ModuleSpec
+
+from mitogen.ansible.ease import ease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,13 +45,11 @@ ROOT = '/ansible_payload.zip'
 STANDARD = (('json', 'locale', 'subprocess', 'platform', 'syslog', 'shlex', 'grp', 'inspect', 'hashlib', 'datetime',
              'collections.abc', 'typing', 'fcntl', 'selectors', 'textwrap', 'copy', 'ast', 'enum', 'contextlib',
              'functools', 'importlib.util', 'logging'),
-            ('dataclasses', 'getpass', 'decimal', 'pathlib', 'queue', 'resource', 'zipfile'))
+            ('dataclasses', 'getpass', 'decimal', 'pathlib', 'queue', 'resource', 'zipfile', 'base64', 'filecmp',
+             'glob'))
 
 #: What a module says that ends without a result, in the old layout. The new one has a text of its own for that.
 NO_EXIT = '{"msg": "New-style module did not handle its own exit", "failed": true}'
-
-#: Seconds that modules may wait for no file at all, see _hurry().
-NOTHING = 0.01
 
 _sources = {}       # type: Dict[str, bytes]        # digest -> source
 _codes = {}         # type: Dict[str, CodeType]     # digest and path -> compiled
@@ -189,41 +189,8 @@ def warm(members: 'Dict[str, str]') -> 'Dict[str, str]':
             __import__('ansible.modules')
     finally:
         sys.meta_path.remove(finder)
-    _hurry()
-    _rehearse()
+    ease()
     return {path: members[path] for path in map(finder._known, loaded)}
-
-
-def _rehearse() -> None:
-    """Find out what each module would: the files of the locale, which values are what to `collections.abc`."""
-    import collections.abc
-    import locale
-    before = locale.setlocale(locale.LC_ALL)
-    try:
-        locale.setlocale(locale.LC_ALL, '')
-    except locale.Error:
-        pass
-    finally:
-        locale.setlocale(locale.LC_ALL, before)
-    kinds = [getattr(collections.abc, name) for name in collections.abc.__all__]
-    for example in dict, list, tuple, set, str, bytes, int, float, bool, type(None):
-        for kind in kinds:
-            issubclass(example, kind)
-
-
-def _hurry() -> None:
-    """Have modules wait no longer than NOTHING where they wait for files, and there are none.
-
-    Ansible's run_command() asks twice in a row whether a command has ended that has closed its output. If it ends in
-    between, run_command() goes on to wait for output, for a second: after one command in sixty, with two processors.
-    """
-    import selectors
-    selector = getattr(selectors, 'PollSelector', selectors.SelectSelector)     # as run_command() chooses
-    select = selector.select
-
-    def select_something(self: 'Any', timeout: 'Optional[float]' = None) -> 'Any':
-        return select(self, timeout if timeout is None or self.get_map() else min(timeout, NOTHING))
-    selector.select = select_something       # type: ignore[method-assign]
 
 
 def run(module: 'Dict[str, Any]', out: int, err: int) -> int:

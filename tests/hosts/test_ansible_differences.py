@@ -56,6 +56,15 @@ def test_no_module_waits_for_nothing(ansible, python):
     assert results[0][3]['found'] == 0
 
 
+def test_programs_of_modules_are_started_without_a_fork_of_their_own(ansible, python):
+    inventory = ansible.inventory({'target': {'ansible_user': 'mtgkey'}}, ansible_python_interpreter=python)
+    playbook = '- hosts: all\n  gather_facts: false\n  tasks: [{forks: {}}]\n'
+    status, output, results = ansible.play(SSH, playbook, inventory)
+    assert status == 0, output
+    found = results[0][3]
+    assert (found['without'], found['with_umask'], found['umask']) == (0, 1, '0027')
+
+
 def test_login_scripts_run_once(ansible, python, accounts, lab_folder):
     script = pathlib.Path(accounts['mtgkey'].home) / '.bashrc'
     counted = lab_folder / 'logins'
