@@ -26,7 +26,7 @@ START_TIMEOUT = 60.0
 #: Workers that may wait to be accepted. Ansible starts as many at once as `forks` says.
 BACKLOG = 500
 
-#: How the name of a folder for packed modules ends.
+#: How the name of a playbook's folder for packed modules ends, see mitogen.ansible.packed. It stands beside the socket.
 PACKED = '.packed'
 
 #: What a new one runs. Neither the user's site-packages nor a variable of Python's may come between. It is nobody's
@@ -104,11 +104,6 @@ def is_alive(pid: int) -> bool:
     except OSError:         # that of another user is not one of ours
         return False
     return _status_of(pid)[:1] != ['Z']
-
-
-def packed_path(pid: int) -> str:
-    """Return the path of the folder for modules that are packed ahead for a playbook, see mitogen.ansible.packed."""
-    return socket_path(pid) + PACKED
 
 
 def is_over(path: str) -> bool:
@@ -217,14 +212,15 @@ def find(pid: int, persist: int = 0) -> 'Link | None':
     return Link(sock) if sock else None
 
 
-def find_or_start(pid: int, persist: int = 0) -> Link:
+def find_or_start(pid: int, persist: int = 0, path: str = '') -> Link:
     """Return a link to the broker process of a playbook. While that comes up, what is asked for waits there.
 
     :param pid: process id of the playbook: the broker process ends when that does.
     :param persist: or so many seconds later; other playbooks use it too.
+    :param path: its socket_path(), if that is known.
     :raises Error: it cannot be reached or started.
     """
-    path = shared_path() if persist else socket_path(pid)
+    path = shared_path() if persist else path or socket_path(pid)
     sock = _connect(path)
     link = Link(sock) if sock else _first_link(path, pid, persist)
     if persist:

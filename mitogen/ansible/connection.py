@@ -16,7 +16,7 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
-from mitogen.ansible import attach, becoming, packed, wrapping
+from mitogen.ansible import attach, packed, wrapping
 from mitogen.ansible.wire import plain
 
 display = Display()
@@ -69,6 +69,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         self._playbook_pid = int(kwargs.get('ansible_playbook_pid') or os.getpid())
         if self._playbook_pid != os.getpid():
             spare_the_collector()
+        self._path = ''         # of the playbook's socket, once it is known
         self._link: 'attach.Link | None' = None
         self._login: Any = None
         self._variables: Any = {}
@@ -88,11 +89,12 @@ class Connection(ConnectionBase):      # type: ignore[misc]
     def _connect_early(self) -> None:
         """Begin to connect: Ansible asks about pipelining when it is about to pack a module, which takes it a while."""
         if self._link is None and self._failure is None:
-            if self._playbook_pid != os.getpid():
-                packed.ahead(self._playbook_pid)
             self._login = plain(self._whole_login())
             try:
-                self._link = attach.find_or_start(self._playbook_pid, self._persist())
+                self._path = self._path or attach.socket_path(self._playbook_pid)
+                if self._playbook_pid != os.getpid():
+                    packed.ahead(self._path)
+                self._link = attach.find_or_start(self._playbook_pid, self._persist(), self._path)
             except attach.Error as exc:
                 self._failure = exc
             else:
@@ -144,6 +146,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
                 raise AnsibleError('mitogen_via goes round in a circle: %s' % ', '.join(behind + (via,)))
             other, variables = self._other(via)
             login['via'] = other._whole_login(behind + (via,))
+            from mitogen.ansible import becoming
             login['become'] = becoming.of_host(variables)
         return login
 
@@ -172,6 +175,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
     def set_become_plugin(self, plugin: Any) -> None:
         super().set_become_plugin(plugin)
         if plugin is not None and not hasattr(plugin, 'mitogen_wrapped'):
+            from mitogen.ansible import becoming  # here, as most tasks do without
             becoming.remember_commands(plugin)
 
     def _connect(self) -> 'Connection':
@@ -254,6 +258,7 @@ class Connection(ConnectionBase):      # type: ignore[misc]
         remembered = getattr(self.become, 'mitogen_wrapped', None)
         if not remembered or wrapping.without_trailer(text) != remembered[1] or remembered[0] == remembered[1]:
             return None, text
+        from mitogen.ansible import becoming
         plugin = self.become
         return becoming.options(plugin, plugin.mitogen_build, remembered[2], shell), remembered[0]
 

@@ -24,19 +24,19 @@ def ready(place: str) -> str:
     return os.path.join(place, 'ready')
 
 
-def ahead(pid: int) -> None:
+def ahead(path: str) -> None:
     """Give Ansible what was packed ahead. The first worker of each play has that begun for the tasks that follow.
 
     A fork does it, as it has the play and all settings in memory. It costs the worker some milliseconds. What cannot be
     done is left to Ansible, as ever.
 
-    :param pid: process id of the playbook.
+    :param path: of the socket that belongs to the playbook.
     """
     # An Ansible that has none of this, or has it elsewhere, is the slower for it, not worse.
     with contextlib.suppress(Exception):
         from ansible.executor.process.worker import current_worker
         task = current_worker._task
-        place = attach.packed_path(pid)
+        place = path + attach.PACKED
         with contextlib.suppress(FileNotFoundError):
             _take(ready(place), os.path.join(C.DEFAULT_LOCAL_TMP, CACHE))
         play = task.get_play()

@@ -9,12 +9,15 @@ import shlex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Tuple
+    from typing import List, Optional, Tuple
 
 MARKER = "mitogen'command"
 
 #: Stands for the path of a private key, until it is known.
 KEY = 'mitogen-private-key'
+
+#: What makes words of a shell more than what stands between white space.
+QUOTES = set('\'"\\')
 
 #: How often a plugin may quote: su does it twice.
 MAX_LEVELS = 5
@@ -38,14 +41,23 @@ def levels(wrapped: str) -> int:
     return 0
 
 
+def is_plain(text: str) -> bool:
+    """Whether there are no quotes in a text, and no white space but blanks."""
+    return text.isprintable() and not QUOTES.intersection(text)
+
+
+def split(text: str) -> 'List[str]':
+    """Split arguments of ssh as Ansible does, if there is more to it than white space: shlex takes a while."""
+    return text.split() if is_plain(text) else [word.strip() for word in shlex.split(text) if word.strip()]
+
+
 def unwrap(command: str) -> 'Optional[Tuple[str, str]]':
-    """Split ``/bin/sh -c TEXT`` into the shell and the text; None: it is something else."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return None
-    if len(words) == 3 and command == '%s -c %s' % (words[0], shlex.quote(words[2])):
-        return words[0], words[2]
+    """Split ``/bin/sh -c TEXT`` into the shell and the text, if that is quoted as shlex.quote() does; None: it is
+    something else."""
+    shell, _, quoted = command.partition(' -c ')
+    text = quoted[1:-1].replace("'\"'\"'", "'") if quoted[:1] == "'" else quoted
+    if shell and ' ' not in shell and is_plain(shell) and shlex.quote(text) == quoted:
+        return shell, text
     return None
 
 

@@ -1,5 +1,7 @@
 """What commands of Ansible are taken for: the texts are those that 2.16 and 2.21 send."""
 
+import shlex
+
 import pytest
 
 from mitogen.ansible import commands, wrapping
@@ -18,6 +20,13 @@ def test_a_shell_is_taken_off():
     'id', 'sh -c', "sh -c 'a' b", 'sh -c a;b', 'sh -c $HOME', 'sh -c "a"', "sh -c 'a", "sh  -c 'a b'", "sh -c 'a'&"])
 def test_what_another_shell_would_have_to_read_is_left_to_it(text):
     assert wrapping.unwrap(text) is None
+
+
+@pytest.mark.parametrize('text', [
+    '', '-C -o  ControlMaster=auto ', '-o "ProxyCommand=ssh -W %h:%p a"', "-F ''", "'  a '", '-o\tA=b',
+    '-o\nA=b', 'a\\ b', 'a\u00a0b', '#a b'])
+def test_arguments_are_split_as_ansible_does(text):
+    assert wrapping.split(text) == [word.strip() for word in shlex.split(text) if word.strip()]
 
 
 def test_the_end_that_old_versions_add_is_taken_off():

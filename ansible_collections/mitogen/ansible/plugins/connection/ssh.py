@@ -119,7 +119,7 @@ class Connection(connection.Connection):        # type: ignore[misc]
 
     def _arguments(self):                       # type: ignore[no-untyped-def]
         """Arguments of ssh, in the order of Ansible's own plugin: of contradicting ones, the first counts."""
-        found = self._split_ssh_args(self.get_option('ssh_args') or '')
+        found = wrapping.split(self.get_option('ssh_args') or '')
         options = []
         if self.get_option('host_key_checking') is False:
             options.append('StrictHostKeyChecking=no')
@@ -141,7 +141,7 @@ class Connection(connection.Connection):        # type: ignore[misc]
         for option in options:
             found += ['-o', option]
         for name in 'ssh_common_args', 'ssh_extra_args':
-            found += self._split_ssh_args(self.get_option(name) or '')
+            found += wrapping.split(self.get_option(name) or '')
         return found
 
     def without_python(self, failure, cmd, in_data, sudoable):      # type: ignore[no-untyped-def]
