@@ -129,17 +129,18 @@ def run(number: str, module: 'Dict[str, Any]') -> 'Later':
     :param module: see runner.run().
     :returns: what makes (exit status, output, errors) the result of the call.
     """
-    out, child_out = os.pipe()
-    err, child_err = os.pipe()
+    pipes = []      # type: List[int]
     try:
+        for _ in 'output', 'errors':
+            pipes += os.pipe()
+        out, child_out, err, child_err = pipes
         pid = _template().ask('run', module, fds=(child_out, child_err))
     except BaseException:
-        os.close(out)
-        os.close(err)
+        for fd in pipes:
+            os.close(fd)
         raise
-    finally:
-        os.close(child_out)
-        os.close(child_err)
+    os.close(child_out)
+    os.close(child_err)
     return target.follow(number, pid, out, err, shell_like=True, status_of=_status_of)
 
 
