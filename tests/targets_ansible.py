@@ -32,3 +32,11 @@ def run_again(number, member):
         'name': 'test', 'fqn': 'test', 'params': '', 'profile': None, 'limit': 0, 'on_disk': False,
         'members': {'ansible/module_utils/basic.py': 'basic', 'test.py': member}, 'env': {}, 'cwd': None,
         'python': None})
+
+
+def be_interrupted():
+    """Ctrl-C, between a question to the template and its answer."""
+    def interrupt(sock):
+        raise KeyboardInterrupt
+    template.receive = interrupt
+    template.warm({})

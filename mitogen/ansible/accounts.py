@@ -17,14 +17,21 @@ from mitogen.call import CallChain
 
 
 class Runner:
-    """An interpreter that runs modules."""
+    """An interpreter that runs modules.
+
+    :ivar context: it; lost: it is gone.
+    """
 
     def __init__(self, context: Any) -> None:
-        self.context = context
+        self.context, self.lost = context, False
+        mitogen.core.listen(context, 'disconnect', self._on_disconnect)
         self._loaded: 'dict[str, str] | None' = None    # path -> digest of the files that it has imported
         self._warming: Any = None                       # where news of these will come
         self._sent: 'set[str]' = set()
         self._lock = threading.Lock()
+
+    def _on_disconnect(self) -> None:
+        self.lost = True
 
     def fits(self, module: Module) -> bool:
         """Whether what it has imported is what the module would import."""
@@ -107,6 +114,8 @@ class Account:
         with self._lock:
             place = self._places.setdefault(tuple(words), Place())
         with place.lock:
+            if place.thing:
+                place.thing = [candidate for candidate in place.thing if not candidate.lost] or None
             if place.thing is None:
                 place.thing = self._begin(words)
             for candidate in place.thing:

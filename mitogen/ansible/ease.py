@@ -1,9 +1,11 @@
 """
 What the template does once, so that no module has to wait for it, or do it again.
 
-Ring 1. It runs in the template, see mitogen.ansible.template, and has but the standard library. What it changes in that
-meets all modules alike.
+Ring 1. It runs in the template, see mitogen.ansible.template, where nothing of this library can be imported. What it
+changes in the standard library meets all modules alike.
 """
+
+import functools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def _hurry() -> None:
     selector = getattr(selectors, 'PollSelector', selectors.SelectSelector)     # as run_command() chooses
     select = selector.select
 
+    @functools.wraps(select)
     def select_something(self: 'Any', timeout: 'Optional[float]' = None) -> 'Any':
         return select(self, timeout if timeout is None or self.get_map() else min(timeout, NOTHING))
     selector.select = select_something       # type: ignore[method-assign]
@@ -50,6 +53,7 @@ def _spare_forks() -> None:
     import subprocess
     begin = subprocess.Popen.__init__
 
+    @functools.wraps(begin)
     def begin_soon(self: 'Any', *args: 'Any', **kwargs: 'Any') -> None:
         if _does_nothing(kwargs.get('preexec_fn')):
             kwargs['preexec_fn'] = None
@@ -62,7 +66,7 @@ def _does_nothing(fn: 'Any') -> bool:
     if getattr(fn, '__qualname__', '') != PREPARES:
         return False
     bound = dict(zip(fn.__code__.co_freevars, fn.__closure__))
-    return USES.issuperset(fn.__code__.co_names) and 'umask' in bound and not bound['umask'].cell_contents
+    return USES.issuperset(fn.__code__.co_names) and 'umask' in bound and bound['umask'].cell_contents is None
 
 
 def _rehearse() -> None:

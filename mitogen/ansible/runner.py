@@ -2,8 +2,8 @@
 Runs modules of Ansible, each in a forked child of a process that has the common part of them loaded.
 
 Ring 1. What is here runs in the template, see mitogen.ansible.template, and in its children: a child lives as a Python
-that was started for this module would. What it writes goes to the broker process as it is. The template has but the
-standard library, as whatever else were here, modules could import.
+that was started for this module would. What it writes goes to the broker process as it is. Nothing of this library can
+be imported there, as modules could do it too.
 
 It never runs a module and changes nothing of its own but what it has imported, and in that what mitogen.ansible.ease
 tells. It may be used for a module if the files that it has imported are, to the byte, those that the module brings: the
@@ -60,9 +60,12 @@ def become_plain() -> None:
     leave none; and for descriptor 3, by which it is told what to do."""
     gc.disable()
     os.setsid()                     # Ctrl-C in a terminal is not for us
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in 0, 1, 2:
-        os.dup2(null, fd)
+    null, pipe = os.open(os.devnull, os.O_RDWR), os.pipe()
+    for old, fd in (null, 0), (pipe[1], 1), (pipe[1], 2):
+        os.dup2(old, fd)
+    _open_streams()                 # on pipes, as modules will have: whether a stream can seek is remembered
+    os.dup2(null, 1)
+    os.dup2(null, 2)
     os.closerange(4, _highest_descriptor() + 1)
     for number in range(1, signal.NSIG):
         if signal.getsignal(number) not in (None, signal.SIG_DFL, signal.SIG_IGN):
@@ -72,7 +75,6 @@ def become_plain() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_own(type(finder).__module__)]
     for name in [name for name in sys.modules if _is_own(name)]:
         del sys.modules[name]
-    _open_streams()
     sys.argv[:] = ['']
     sys.path[:] = [entry for entry in sys.path if entry not in ('', '.')]
 
@@ -82,10 +84,12 @@ def _is_own(name: str) -> bool:
 
 
 def _highest_descriptor() -> int:
-    try:
-        return max(map(int, os.listdir('/dev/fd')))
-    except (OSError, ValueError):
-        return os.sysconf('SC_OPEN_MAX')
+    if sys.platform.startswith(('linux', 'darwin')):        # elsewhere the first few may be all that it lists
+        try:
+            return max(map(int, os.listdir('/dev/fd')))
+        except (OSError, ValueError):
+            pass
+    return os.sysconf('SC_OPEN_MAX')
 
 
 def _open_streams() -> None:
@@ -236,8 +240,7 @@ def _put_right(module: 'Dict[str, Any]', out: int, err: int) -> None:
     if module['python']:
         # The same program has several names, and a module may want to know by which it was asked for.
         sys.executable = shutil.which(module['python']) or sys.executable
-    for name, value in module['env'].items():
-        os.environ[name] = value
+    os.environ.update(module['env'])
     if PACKAGE not in module['members']:
         sys.modules.pop('ansible.modules', None)
     if 'TZ' in module['env']:

@@ -80,9 +80,14 @@ def keep_key(text: str) -> str:
         path = '/proc/%d/fd/%d' % (os.getpid(), fd)
     else:
         fd, path = tempfile.mkstemp(prefix='mitogen-key-')
-        atexit.register(os.unlink, path)
+        atexit.register(_remove_key, path, os.getpid())
     os.write(fd, data)
     return path
+
+
+def _remove_key(path: str, owner: int) -> None:
+    if os.getpid() == owner:        # not at the end of a fork
+        os.unlink(path)
 
 
 # ---- processes
@@ -100,7 +105,7 @@ def end_jobs() -> None:
     """End all processes: whoever has started them is gone."""
     with _jobs_lock:
         for pid in _jobs.values():
-            kill_group(pid, signal.SIGTERM)
+            _kill(pid, signal.SIGTERM)
 
 
 def wait_for_end(pid: int) -> None:
@@ -121,7 +126,7 @@ def cancel(number: str) -> None:
     with _jobs_lock:
         pid = _jobs.get(number)
     if pid is not None:
-        kill_group(pid, signal.SIGTERM)
+        _kill(pid, signal.SIGTERM)
         timer = threading.Timer(KILL_GRACE, _kill_late, (number, pid))
         timer.daemon = True
         timer.start()
@@ -130,11 +135,10 @@ def cancel(number: str) -> None:
 def _kill_late(number: str, pid: int) -> None:
     with _jobs_lock:
         if _jobs.get(number) == pid:        # else it has ended, and the number may be another's
-            kill_group(pid, signal.SIGKILL)
+            _kill(pid, signal.SIGKILL)
 
 
-def kill_group(pid: int, number: int) -> None:
-    """Send a signal to a process and its group, if they are still there."""
+def _kill(pid: int, number: int) -> None:
     try:
         os.killpg(pid, number)
     except OSError:

@@ -52,22 +52,31 @@ class Template:
         self._lock = threading.Lock()       # held from a question to its answer
         self._unread = 0                    # answers that nobody waits for
         self._socket, theirs = socket.socketpair()
-        self._pid = os.fork()
-        if not self._pid:
+        self._pids = [os.fork()]            # its own, until it is ended
+        if not self._pids[0]:
+            self._socket.close()
             _serve(theirs.detach())
         theirs.close()
         mitogen.core.listen(mitogen.core.child_router.broker, 'shutdown', self.end)
 
-    def end(self) -> None:
-        """End it, and return when it has: an account may only be removed when nothing runs as it. Once."""
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+    def end(self) -> 'Optional[int]':
+        """End it, and return when it has: an account may only be removed when nothing runs as it.
+
+        :returns: how it has ended, as subprocess tells it; None: that was told before.
+        """
+        try:
+            pid = self._pids.pop()
+        except IndexError:
+            return None
+        try:
+            os.killpg(pid, signal.SIGKILL)      # and a child that is about to leave the group
+        except OSError:
+            os.kill(pid, signal.SIGKILL)        # it has no group yet
+        return target.child_status(pid, 0)
 
     def tell(self, operation: str, *args: 'Any') -> None:
-        """Have something done, and do not wait for it."""
-        with self._lock:
-            self._begin(operation, args)
-            self._unread += 1
+        """Have something done, and do not wait for it; raises what ask() does, but for the first."""
+        self._exchange((operation, args), (), False)
 
     def ask(self, operation: str, *args: 'Any', fds: 'Sequence[int]' = ()) -> 'Any':
         """Have something done, with descriptors that are for it alone, and return the result.
@@ -75,32 +84,30 @@ class Template:
         :raises mitogen.core.CallError: it failed.
         :raises mitogen.core.Error: the template has ended, and so do we.
         """
-        with self._lock:
-            self._begin(operation, args, fds)
-            while self._unread:
-                self._unread -= 1
-                self._answer()          # what could not be imported ahead, modules will import or tell of
-            fine, result = self._answer()
+        fine, result = self._exchange((operation, args), fds, True)
         if not fine:
             raise mitogen.core.CallError(*result)
         return result
 
-    def _begin(self, operation: str, args: 'Any', fds: 'Sequence[int]' = ()) -> None:
-        try:
-            send(self._socket, (operation, args), fds)
-        except OSError:
-            self._lose()
-
-    def _answer(self) -> 'Any':
-        try:
-            return receive(self._socket)[0]
-        except OSError:
-            self._lose()
-
-    def _lose(self) -> 'NoReturn':
-        # Who wants to run a module next gets a new interpreter. Who has asked shall hear of it before.
-        threading.Timer(LAST_WORDS, mitogen.core.child_router.broker.shutdown).start()
-        raise mitogen.core.Error('the process that modules are forks of has ended')
+    def _exchange(self, request: 'Any', fds: 'Sequence[int]', wait: bool) -> 'Any':
+        with self._lock:
+            try:
+                send(self._socket, request, fds)
+                self._unread += 1
+                answer = None
+                while wait and self._unread:        # what could not be done ahead, modules will do or tell of
+                    answer = receive(self._socket)[0]
+                    self._unread -= 1
+                return answer
+            except BaseException as exc:
+                # Ctrl-C too: the next would take half an answer for its own. Who wants to run a module then gets a new
+                # interpreter; who has asked shall hear of it before.
+                threading.Timer(LAST_WORDS, mitogen.core.child_router.broker.shutdown).start()
+                status = self.end()
+                if isinstance(exc, OSError):
+                    raise mitogen.core.Error('the process that modules are forks of has ended, with status %s',
+                                             status) from None
+                raise
 
 
 def _template() -> Template:
@@ -166,7 +173,7 @@ def send(sock: socket.socket, value: 'Any', fds: 'Sequence[int]' = ()) -> None:
 
 
 def receive(sock: socket.socket) -> 'Tuple[Any, List[int]]':
-    """Wait for a value, and return it with descriptors; raise EOFError when the other end is gone."""
+    """Wait for a value, and return it with descriptors; or raise OSError when the other end is gone."""
     data, passed = b'', array.array('i')
     while len(data) < LENGTH.size:
         part, ancillary, _, _ = sock.recvmsg(LENGTH.size - len(data), socket.CMSG_SPACE(2 * passed.itemsize))
@@ -182,7 +189,7 @@ def receive(sock: socket.socket) -> 'Tuple[Any, List[int]]':
 
 def _some(data: bytes) -> bytes:
     if not data:
-        raise ConnectionResetError('the other end is gone')
+        raise ConnectionResetError('it has ended')
     return data
 
 

@@ -1,6 +1,7 @@
 """mitogen.ansible.template and runner: the process that modules are forks of, and what these find."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import pytest
 import mitogen.core
 import support
 import targets_ansible
-from mitogen.ansible import target
+from mitogen.ansible import commands, target
 from mitogen.ansible.accounts import Account
+from mitogen.ansible.ansiballz import Module
 
 
 @pytest.fixture
@@ -54,6 +56,15 @@ def test_a_module_may_log_and_the_master_has_nothing_to_do_with_it(child):
 def test_a_module_has_no_descriptors_but_its_own(child):
     code = 'import os, sys; print([fd for fd in range(100) if os.path.exists("/dev/fd/%d" % fd)]); sys.exit(0)'
     assert run(child, code) == (0, '[0, 1, 2]\n', '')
+
+
+@pytest.mark.parametrize('code', [
+    'sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")',
+    'sys.stderr = io.TextIOWrapper(sys.stderr.buffer, encoding="utf-8")',
+    'getattr(sys.stdout, "reconfigure", dict)(encoding="utf-8")'])
+def test_a_module_may_wrap_its_output_anew(child, code):
+    """For that Python asks whether it can seek."""
+    assert run(child, 'import io, sys; %s; print("here"); sys.exit(0)' % code) == (0, 'here\n', '')
 
 
 def test_a_package_that_another_module_has_brought_is_not_there(child):
@@ -106,9 +117,30 @@ def test_a_killed_template_ends_the_interpreter(child):
     run(child, 'import sys; sys.exit(0)')
     account = Account(child, [sys.executable])
     os.kill(template_of(child), signal.SIGKILL)
-    with pytest.raises(mitogen.core.Error, match='the process that modules are forks of has ended'):
+    with pytest.raises(mitogen.core.Error, match='the process that modules are forks of has ended, with status -9'):
         run(child, 'import sys; sys.exit(0)')
     support.wait_for(lambda: account.lost, what='the end of the interpreter')
+
+
+def test_an_interpreter_that_is_interrupted_while_it_asks_ends(child):
+    """What it asked next would get half an answer, or another's."""
+    run(child, 'import sys; sys.exit(0)')
+    account = Account(child, [sys.executable])
+    with pytest.raises(mitogen.core.CallError, match='KeyboardInterrupt'):
+        child.call(targets_ansible.be_interrupted)
+    support.wait_for(lambda: account.lost, what='the end of the interpreter')
+
+
+def test_another_interpreter_that_is_lost_is_started_anew(child):
+    account = Account(child, ['none of these'])
+    module = Module('test', 'test', '', None, 0, {}, False)
+    interpreter = commands.interpreter(shutil.which('python3'))
+    first = account.runner(interpreter, module)
+    assert account.runner(interpreter, module) is first and first.context != child
+    os.kill(first.context.call(os.getpid), signal.SIGKILL)
+    support.wait_for(lambda: first.lost, what='the loss of it')
+    second = account.runner(interpreter, module)
+    assert second is not first and second.context.call(os.getpid)
 
 
 def test_what_cannot_be_imported_ahead_is_told_to_the_module_that_wants_it(child):
