@@ -9,12 +9,11 @@ that is closed. What it runs is in mitogen.ansible.runner.
 Functions are called by the broker process and run on the main thread.
 """
 
-import array
+import _socket  # socket.py makes enums of these first, for milliseconds
 import gc
 import marshal
 import os
 import signal
-import socket
 import struct
 import threading
 import time
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     Later = mitogen.core.Later
 
 LENGTH = struct.Struct('>I')
+
+#: Bytes of a descriptor that is passed, and how many may be, with one question.
+FD_SIZE, MAX_FDS = struct.calcsize('i'), 2
 
 #: Seconds between two looks whether a module has ended that has closed its output: the first, and the longest.
 FIRST_LOOK, LAST_LOOK = 0.001, 0.1
@@ -51,10 +53,10 @@ class Template:
     def __init__(self) -> None:
         self._lock = threading.Lock()       # held from a question to its answer
         self._unread = 0                    # answers that nobody waits for
-        self._socket, theirs = socket.socketpair()
+        self._link, theirs = _socket.socketpair()
         self._pids = [os.fork()]            # its own, until it is ended
         if not self._pids[0]:
-            self._socket.close()
+            self._link.close()
             _serve(theirs.detach())
         theirs.close()
         mitogen.core.listen(mitogen.core.child_router.broker, 'shutdown', self.end)
@@ -92,11 +94,11 @@ class Template:
     def _exchange(self, request: 'Any', fds: 'Sequence[int]', wait: bool) -> 'Any':
         with self._lock:
             try:
-                send(self._socket, request, fds)
+                send(self._link, request, fds)
                 self._unread += 1
                 answer = None
                 while wait and self._unread:        # what could not be done ahead, modules will do or tell of
-                    answer = receive(self._socket)[0]
+                    answer = receive(self._link)[0]
                     self._unread -= 1
                 return answer
             except BaseException as exc:
@@ -164,27 +166,26 @@ def _status_of(pid: int, flags: int) -> 'Optional[int]':
 
 # ---- what both say to each other
 
-def send(sock: socket.socket, value: 'Any', fds: 'Sequence[int]' = ()) -> None:
+def send(sock: _socket.socket, value: 'Any', fds: 'Sequence[int]' = ()) -> None:
     """Send a value, and copies of descriptors, to a fork of this process or to the one that it was forked from."""
     data = marshal.dumps(value)
     data = LENGTH.pack(len(data)) + data
-    passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', fds))] if fds else []
+    passed = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack('%di' % len(fds), *fds))] if fds else []
     sock.sendall(data[sock.sendmsg([data], passed):])
 
 
-def receive(sock: socket.socket) -> 'Tuple[Any, List[int]]':
+def receive(sock: _socket.socket) -> 'Tuple[Any, List[int]]':
     """Wait for a value, and return it with descriptors; or raise OSError when the other end is gone."""
-    data, passed = b'', array.array('i')
+    data, passed = b'', b''
     while len(data) < LENGTH.size:
-        part, ancillary, _, _ = sock.recvmsg(LENGTH.size - len(data), socket.CMSG_SPACE(2 * passed.itemsize))
-        for _, _, numbers in ancillary:
-            passed.frombytes(numbers)
+        part, ancillary, _, _ = sock.recvmsg(LENGTH.size - len(data), _socket.CMSG_SPACE(MAX_FDS * FD_SIZE))
         data += _some(part)
+        passed += b''.join(numbers for _, _, numbers in ancillary)
     size, parts = LENGTH.unpack(data)[0], []
     while size:
         parts.append(_some(sock.recv(size)))
         size -= len(parts[-1])
-    return marshal.loads(b''.join(parts)), passed.tolist()
+    return marshal.loads(b''.join(parts)), list(struct.unpack('%di' % (len(passed) // FD_SIZE), passed))
 
 
 def _some(data: bytes) -> bytes:
@@ -200,7 +201,7 @@ def _serve(link: int) -> 'NoReturn':
     try:
         os.dup2(link, LINK)
         runner.become_plain()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=LINK)
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, LINK)
         while True:
             (operation, args), fds = receive(sock)
             try:
