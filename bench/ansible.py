@@ -4,10 +4,11 @@
     bench/ansible.py [--rounds 5] [--core 'ansible-core~=2.16.0'] [--ways stock,linear,ours] [CASE]...
 
 Cases: `ping`, a single task; `one`, a playbook of 20 tasks on one host; `become`, the same by way of sudo; `hosts`, the
-same on 20 hosts, ten at a time, all of which are the same machine and login; `apart`, the same with an address of its
-own for each host, and so with a connection each; `far`, the same on one host over a network with a round trip of 50 ms.
-In each the three are run in turn, and medians are printed: seconds; processor seconds of the controller, and of the
-target with its sshd; bytes to the target. The first round is not timed: it fills caches, and bytes are counted in it.
+same on 20 hosts, ten at a time, all of which are the same machine and login; `become-hosts`, both; `apart`, 20 hosts
+with an address of its own for each, and so with a connection each; `far`, one host over a network with a round trip of
+50 ms. In each the three are run in turn, and medians are printed: seconds; processor seconds of the controller, and of
+the target with its sshd; bytes to the target. The first round is not timed: it fills caches, and bytes are counted in
+it.
 
 Makes an environment with that ansible-core and mitogen 0.3.54, whose strategy plugin `mitogen_linear` is (kept in
 --folder), and an sshd of its own on loopback. Root only, on Linux.
@@ -81,6 +82,7 @@ class Case(NamedTuple):
 
 CASES = {'ping': Case('\n    - ping:\n'), 'one': Case(), 'become': Case(arguments=('--become',)),
          'hosts': Case(hosts=20, arguments=('-f', '10')), 'far': Case(far=True),
+         'become-hosts': Case(hosts=20, arguments=('-f', '10', '--become')),
          'apart': Case(hosts=20, arguments=('-f', '10'), apart=True)}
 
 
