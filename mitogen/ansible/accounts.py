@@ -126,6 +126,11 @@ class Account:
                 return place.thing[-1]      # type: ignore[no-any-return]
         return None
 
+    def leave(self, runner: Runner) -> None:
+        """Use what runs modules no more: it is about to end."""
+        runner.lost = True
+        self.lost = self.lost or runner.context is self.context
+
     def _begin(self, words: 'list[str]', again: bool = False) -> 'list[Runner]':
         if not again and self._is_own(words):
             return [Runner(self.context)]

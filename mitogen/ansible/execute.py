@@ -27,6 +27,9 @@ from mitogen.call import CallChain
 #: Seconds between two looks whether the worker is still there.
 LOOK = 0.5
 
+#: Name of the error of an interpreter that cannot run modules any more.
+LOST = 'mitogen.ansible.template.Lost'
+
 #: Bytes of a file in one message, and messages under way: enough for a fast network with a delay.
 PART, PARTS = 256 * 1024, 8
 
@@ -137,7 +140,10 @@ class Executor:
                 break
         try:
             return self._wait(worker, receiver, chosen.context, number)
-        except mitogen.core.CallError:
+        except mitogen.core.CallError as exc:
+            if exc.type_name == LOST:
+                account.leave(chosen)
+                raise Failure('unreachable', exc.message) from None
             if chosen.is_warm():
                 raise
             worker.ahead.settle()       # whatever it is, the ordinary way will tell

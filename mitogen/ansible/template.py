@@ -47,6 +47,10 @@ OPERATIONS = {'prepare': runner.prepare, 'keep': runner.keep, 'warm': runner.war
 _templates = []     # type: List[Template]      # one at most
 
 
+class Lost(mitogen.core.Error):
+    """The template has ended."""
+
+
 class Template:
     """What a process has to do with its template. Any thread."""
 
@@ -84,7 +88,7 @@ class Template:
         """Have something done, with descriptors that are for it alone, and return the result.
 
         :raises mitogen.core.CallError: it failed.
-        :raises mitogen.core.Error: the template has ended, and so do we.
+        :raises Lost: the template has ended, and so do we.
         """
         fine, result = self._exchange((operation, args), fds, True)
         if not fine:
@@ -107,8 +111,7 @@ class Template:
                 threading.Timer(LAST_WORDS, mitogen.core.child_router.broker.shutdown).start()
                 status = self.end()
                 if isinstance(exc, OSError):
-                    raise mitogen.core.Error('the process that modules are forks of has ended, with status %s',
-                                             status) from None
+                    raise Lost('the process that modules are forks of has ended, with status %s', status) from None
                 raise
 
 

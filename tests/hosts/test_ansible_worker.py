@@ -1,4 +1,4 @@
-"""A worker of Ansible and its link to the broker process, in the interpreter of a real ansible-core."""
+"""A worker of Ansible, its link to the broker process and what runs its modules, with a real ansible-core."""
 
 import support
 from hosts import lab
@@ -38,3 +38,23 @@ def test_a_request_that_the_end_of_a_task_cuts_in_half(programs):
     """Nothing more comes over that link: what did would be taken for the rest of it."""
     done = lab.run([programs / 'python', '-c', LATE % str(support.checkout())])
     assert done.stdout == 'late None\nclosed: it has closed the connection\n'
+
+
+KILLED = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: first, ping: }
+    - {name: kill, raw: "kill -9 $(cat /proc/$PPID/task/*/children | tr ' ' '\\n' | grep -vx $$ | head -1)"}
+    - {name: lost, ping: , ignore_unreachable: true}
+    - {name: next, ping: }
+"""
+
+
+def test_a_killed_template_costs_one_task(ansible, python):
+    """The next one, which comes at once, has an interpreter of its own already."""
+    inventory = ansible.inventory({'target': {}}, ansible_python_interpreter=python)
+    status, output, results = ansible.play('mitogen.ansible.local', KILLED, inventory)
+    assert status == 0, output
+    found = {task: result for _, task, _, result in results}
+    assert 'forks of has ended, with status -9' in found['lost']['msg'] and found['next']['ping'] == 'pong'
