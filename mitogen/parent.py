@@ -391,7 +391,7 @@ def grow(seed: 'Any') -> None:
 
     def change() -> None:       # between two messages, not while one is on its way through
         if not isinstance(router, Router):
-            Router._lay_out(router, mitogen.modules.relay.Relay(router))
+            Router._lay_out(router, Router._make_relay(router))
             router.__class__ = Router
             router._begin()
     router.broker.defer_sync(change)

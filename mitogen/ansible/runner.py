@@ -5,9 +5,9 @@ Ring 1. What is here runs in the template, see mitogen.ansible.template, and in 
 that was started for this module would. What it writes goes to the broker process as it is. Nothing of this library can
 be imported there, as modules could do it too.
 
-It never runs a module and changes nothing of its own but what it has imported, and in that what mitogen.ansible.ease
-tells. It may be used for a module if the files that it has imported are, to the byte, those that the module brings: the
-broker process sees to that.
+The template never runs a module and changes nothing of its own but what it has imported, and in that what
+mitogen.ansible.ease tells. It may be used for a module if the files that it has imported are, to the byte, those that
+the module brings: the broker process sees to that.
 """
 
 import atexit

@@ -5,7 +5,7 @@ from hosts import lab
 
 # A task's time runs out as Ansible has it: an alarm, whose handler raises no Exception up to 2.18.
 LATE = '''
-import signal, socket, sys, threading
+import signal, socket, sys
 sys.path.insert(0, %r)
 from mitogen.ansible import attach, connection, wire
 

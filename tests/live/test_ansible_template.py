@@ -143,6 +143,15 @@ def test_another_interpreter_that_is_lost_is_started_anew(child):
     assert second is not first and second.context.call(os.getpid)
 
 
+def test_a_module_does_not_remove_the_key_of_its_interpreter(child):
+    path = child.call(targets_ansible.keep_key_on_disk, 'key')
+    assert run(child, 'import sys; sys.exit(0)') == (0, '', '')
+    with open(path) as fp:
+        assert fp.read() == 'key\n'
+    child.shutdown(wait=True)
+    support.wait_for(lambda: not os.path.exists(path), what='the end of the key')
+
+
 def test_what_cannot_be_imported_ahead_is_told_to_the_module_that_wants_it(child):
     child.call(targets_ansible.template.prepare, ['no_such_module'])
     assert run(child, 'import sys; sys.exit(0)') == (0, '', '')
