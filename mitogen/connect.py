@@ -180,7 +180,6 @@ class Connector:
         context_id: int
         allocate_id: Any
         bring_code: Any
-        payload: Any
         _starter: Starter
 
     #: What children inherit; see mitogen.debug.

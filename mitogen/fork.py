@@ -10,7 +10,6 @@ import fcntl
 import gc
 import itertools
 import os
-import random
 import signal
 import sys
 import threading
@@ -127,10 +126,12 @@ def _out_of_the_way(fd: int) -> int:
 
 def _put_right() -> None:
     """Undo what a child must not share with its parent."""
-    random.seed()
     sys.setprofile(None)            # it profiles the parent's thread
     signal.set_wakeup_fd(-1)        # that of an event loop: our signals would wake the parent's
-    if 'logging' in sys.modules and sys.version_info < (3, 7):
-        setattr(sys.modules['logging'], '_' + 'lock', threading.RLock())    # newer ones do it themselves
+    if sys.version_info < (3, 7):   # newer ones see to these themselves
+        if 'random' in sys.modules:
+            sys.modules['random'].seed()
+        if 'logging' in sys.modules:
+            setattr(sys.modules['logging'], '_' + 'lock', threading.RLock())
     if 'ssl' in sys.modules:
         sys.modules['ssl'].RAND_add(os.urandom(32), 32.0)

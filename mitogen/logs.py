@@ -118,37 +118,31 @@ class MessageLog:
         self._forward(msg, stream)
 
 
-class FromChildren:
-    """In the master: logs what comes from children under ``mitogen.ctx.<name>``.
+def take(router: 'Any', msg: Message) -> None:
+    """In a master: log what a child has sent, as ``mitogen.ctx.<name>``. Broker thread.
 
     Records have the attributes `mitogen_context`, `mitogen_name` (the logger's there), `mitogen_msg` and
-    `mitogen_message`. Runs on the broker thread.
+    `mitogen_message`.
     """
-
-    def __init__(self, router: 'Any') -> None:
-        self._router = router
-        router.add_handler(self._on_record, mitogen.core.FORWARD_LOG)
-
-    def _on_record(self, msg: Message) -> None:
-        try:
-            name, level, text = msg.unpickle()
-        except (mitogen.core.Error, TypeError, ValueError):
-            name = level = text = None
-        # Not str(): a list of lists that share each other is small, and its text larger than any memory.
-        if not (type(name) is type(text) is str and type(level) is int and 0 <= level <= 1000):
-            mitogen.core.log(mitogen.core.DEBUG, 'no log record, from context %s', msg.src_id)
-            return
-        context = self._router.context_by_id(msg.src_id)
-        # Of what was started by a child the name is what that child says.
-        own = context.name if context.name and type(context.name) is str else 'context-%d' % context.context_id
-        full = 'mitogen.ctx.' + visible(own[:MAX_NAME]).replace('\n', ' ')
-        logger = nearest_logger(full)
-        if logger.isEnabledFor(level):
-            name, shown = visible(name[:MAX_NAME]), visible(text[:MAX_TEXT])
-            # What follows is no record of its own, and must not look like one.
-            lines = name.replace('\n', ' '), shown.replace('\n', '\n    ')
-            logger.handle(logger.makeRecord(full, level, __file__, 0, '%s: %s', lines, None, extra={
-                'mitogen_context': context, 'mitogen_name': name, 'mitogen_msg': msg, 'mitogen_message': shown}))
+    try:
+        name, level, text = msg.unpickle()
+    except (mitogen.core.Error, TypeError, ValueError):
+        name = level = text = None
+    # Not str(): a list of lists that share each other is small, and its text larger than any memory.
+    if not (type(name) is type(text) is str and type(level) is int and 0 <= level <= 1000):
+        mitogen.core.log(mitogen.core.DEBUG, 'no log record, from context %s', msg.src_id)
+        return
+    context = router.context_by_id(msg.src_id)
+    # Of what was started by a child the name is what that child says.
+    own = context.name if context.name and type(context.name) is str else 'context-%d' % context.context_id
+    full = 'mitogen.ctx.' + visible(own[:MAX_NAME]).replace('\n', ' ')
+    logger = nearest_logger(full)
+    if logger.isEnabledFor(level):
+        name, shown = visible(name[:MAX_NAME]), visible(text[:MAX_TEXT])
+        # What follows is no record of its own, and must not look like one.
+        lines = name.replace('\n', ' '), shown.replace('\n', '\n    ')
+        logger.handle(logger.makeRecord(full, level, __file__, 0, '%s: %s', lines, None, extra={
+            'mitogen_context': context, 'mitogen_name': name, 'mitogen_msg': msg, 'mitogen_message': shown}))
 
 
 def nearest_logger(name: str) -> logging.Logger:

@@ -4,24 +4,28 @@ What only the first process has: a broker that ends with the program, ids, modul
 Ring 2: never sent to a child.
 """
 
+from __future__ import annotations
+
 import atexit
-import logging
 import os
+import sys
 import threading
 from _queue import Empty
 from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore  # signal.py makes enums of these
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
 
 import mitogen.broker
 import mitogen.core
-import mitogen.logs
 import mitogen.modules.responder
 import mitogen.parent
 import mitogen.routes
 from mitogen.broker import LOOK
 from mitogen.core import ADD_ROUTE, ALLOCATE_ID, Error, Message
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Ids that one child, and all below it, may have at a time; each costs memory here and on the way. A
 #: hundred hosts behind one, with a thousand children each, take less.
@@ -217,10 +221,12 @@ class Router(mitogen.parent.Router):
         if max_message_size is not None:
             self.max_message_size = max_message_size
         self.id_allocator = IdAllocator(self)
-        mitogen.logs.FromChildren(self)
+        self.add_handler(self._on_record, mitogen.core.FORWARD_LOG)
         self.add_handler(no_services, mitogen.core.CALL_SERVICE)
-        if mitogen.logs.wants_messages():
-            mitogen.logs.MessageLog(self)
+        if 'logging' in sys.modules:        # a program that logs nothing starts sooner without
+            from mitogen import logs
+            if logs.wants_messages():
+                logs.MessageLog(self)
         self._profiles: Any = None
         if self.profiling:
             self.enable_profiling()
@@ -251,11 +257,15 @@ class Router(mitogen.parent.Router):
         if context.lacks(module):
             self.responder.push_call(context, module, fn)
 
-    def core_source(self) -> str:
-        return self.responder.library.core_source()
-
     def child_log_level(self) -> int:
+        if 'logging' not in sys.modules:
+            return mitogen.core.WARNING     # what it begins with
+        import logging
         return logging.getLogger().getEffectiveLevel()
+
+    def _on_record(self, msg: Message) -> None:
+        from mitogen import logs
+        logs.take(self, msg)
 
     def enable_debug(self) -> None:
         """Log everything, from level DEBUG on, here and in all children that are started from now on.
@@ -263,9 +273,9 @@ class Router(mitogen.parent.Router):
         Each writes a file of its own, in a private folder that the log names; and children send all to the log here.
         """
         if not self.debug:
-            import mitogen.debug  # late, as below: most programs never do
+            from mitogen import debug, logs  # late, as below: most programs never do
             self.debug = True
-            mitogen.logs.debug_to_file(self.broker, os.path.join(mitogen.debug.folder(), 'log'))
+            logs.debug_to_file(self.broker, os.path.join(debug.folder(), 'log'))
 
     def enable_profiling(self) -> None:
         """Profile the thread that calls and the broker's until the end, and those of all children that are started

@@ -125,7 +125,7 @@ class Method:
 
     def spawn(self, router: 'Any', config: 'Dict[str, Any]') -> 'Any':
         """Start it; see mitogen.boot.start.spawn()."""
-        return mitogen.boot.start.spawn(self, router.payload(), config)
+        return mitogen.boot.start.spawn(self, router.payload, config)
 
     def prompts(self) -> 'List[mitogen.boot.dialogue.Prompt]':
         return []

@@ -174,7 +174,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self._starter = mitogen.connect.Starter(self)
         self._forgeries: 'Dict[Any, int]' = {}
         self._ids, self._ids_lock = [], threading.Lock()            # type: List[int], Any
-        self._payload, self._payload_lock = None, threading.Lock()  # type: Optional[mitogen.boot.payload.Payload], Any
+        self.payload = mitogen.boot.payload.Payload(relay)
 
     def _begin(self) -> None:
         """Do what a router with children does, from now on. Of a leaf's: broker thread."""
@@ -340,16 +340,6 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         """Before a call: send a context the modules that it will need, as far as they are known here."""
         if context.lacks(module):
             self.relay.push(context.context_id, [module])
-
-    def core_source(self) -> str:
-        """Minified source of mitogen.core."""
-        return self.econtext.importer.get_source('mitogen.core')    # type: ignore[no-any-return]
-
-    def payload(self) -> 'mitogen.boot.payload.Payload':
-        with self._payload_lock:
-            if self._payload is None:
-                self._payload = mitogen.boot.payload.Payload(self.core_source())
-            return self._payload
 
     def child_log_level(self) -> int:
         """From which level on children send their log records."""

@@ -296,9 +296,6 @@ class AttachedRouter(mitogen.parent.Router):
         import mitogen.modules.responder
         return mitogen.modules.responder.Responder(self)
 
-    def core_source(self) -> str:
-        return self.relay.library.core_source()     # type: ignore[no-any-return]
-
     def bring_code(self, context: mitogen.core.Context, module: str, fn: 'Any' = None) -> None:
         if self.stream_by_id(context.context_id) is not self.parent_stream:
             if context.lacks(module):

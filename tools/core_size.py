@@ -24,7 +24,7 @@ def typical() -> bytes:
         config = payload.configuration(12345, [1234, 123, 0], '%032x' % 0xfedcba9876543210fedcba9876543210,
                                        {'max_message_size': router.max_message_size, 'unidirectional': False,
                                         'log_level': 30})
-        return router.payload().build(config)
+        return router.payload.build(config)
     finally:
         router.broker.shutdown()
         router.broker.join()

@@ -6,9 +6,9 @@ told. What is left to decide here is only how long to wait for an exit status.
 """
 
 import os
-import signal
 import time
 from _frozen_importlib_external import MAGIC_NUMBER
+from _signal import SIGKILL, SIGTERM  # type: ignore  # signal.py makes enums of these
 
 import mitogen.boot.dialogue
 import mitogen.boot.process
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STATUS_WAIT = 0.5
 
 #: Seconds after which a program that has lost its connection, or should never have had one, gets each signal.
-SIGNALS = (1.0, signal.SIGTERM), (3.0, signal.SIGKILL)
+SIGNALS = (1.0, SIGTERM), (3.0, SIGKILL)
 
 #: Seconds between two looks at a detached child, which may live for days.
 REAP_INTERVAL = 1.0

@@ -5,7 +5,7 @@ Ring 1, pure. The core is the same for every child, so it is compressed, and com
 configuration that differ are added to a copy of the compressor.
 """
 
-import base64
+import binascii
 import marshal
 import sys
 import zlib
@@ -15,7 +15,7 @@ from mitogen.boot.first_stage import CARRYING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Sequence
+    from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 #: Largest core and configuration, compressed. What is sent before the first call decides how long a connection takes
 #: on a slow line, and whether it fits the first window of a TCP connection.
@@ -30,45 +30,66 @@ RUN = '''
 if sys.hexversion >> 16 != %d:
     sys.exit('Python was replaced by another version since the parent of this process started')
 module = sys.modules['mitogen.core'] = type(sys)('mitogen.core')
+module.CODE = core      # its own children want it too
 exec(marshal.loads(zlib.decompress(core)), module.__dict__)
 exec(%r, module.__dict__)
 '''
 
 
 class Payload:
-    """What a child is made of.
+    """What a child is made of. Any thread.
 
-    :param core: minified source of mitogen.core.
+    :param origin: has the core: mitogen.modules.relay.Relay.
     """
 
-    def __init__(self, core: str) -> None:
-        self._core = core
-        self._code: 'Optional[bytes]' = None
-        # Raw deflate. A new block where the statistics of source change, first at the constants' end: 90 bytes less.
-        self._compressor = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
-        self._head = b''
-        for start in 'class Error', 'class BasicStream':
-            before = core.partition('\n' + start)[0]
-            self._head += self._compressor.compress(before.encode()) + self._compressor.flush(zlib.Z_BLOCK)
-            core = core[len(before):]
-        self._head += self._compressor.compress(core.encode())
+    def __init__(self, origin: 'Any') -> None:
+        self._origin = origin
+        self._source: 'Optional[Tuple[bytes, zlib._Compress]]' = None      # compressed, and the compressor
+        self._code = b''
+
+    def prepare(self) -> None:
+        """Get what any child may need, as long as there is somebody to get it from."""
+        self._get_source()
+        self._get_code()
+
+    def _get_source(self) -> 'Tuple[bytes, zlib._Compress]':
+        if self._source is None:        # made twice by two threads at worst
+            self._source = begin(self._origin.core_source())
+        return self._source
+
+    def _get_code(self) -> bytes:
+        if not self._code:
+            self._code = self._origin.core_code()
+        return self._code
 
     def build(self, config: 'Dict[str, Any]') -> bytes:
         """Return what the first stage decompresses and runs: the core, and at its end the life of one child.
 
         :param config: for mitogen.core.ExternalContext; plain values that repr() shows as Python can read them.
         """
-        compressor = self._compressor.copy()
-        return self._head + compressor.compress(self._life(config).encode()) + compressor.flush()
+        head, compressor = self._get_source()
+        compressor = compressor.copy()
+        return head + compressor.compress(self._life(config).encode()) + compressor.flush()
 
     def build_compiled(self, config: 'Dict[str, Any]') -> bytes:
         """The same for a child whose Python is the one that runs this."""
-        if self._code is None:      # made twice by two threads at worst
-            self._code = zlib.compress(marshal.dumps(compile(self._core, 'mitogen.core', 'exec', optimize=0)), 1)
-        return marshal.dumps((self._code, RUN % (sys.hexversion >> 16, self._life(config))))
+        return marshal.dumps((self._get_code(), RUN % (sys.hexversion >> 16, self._life(config))))
 
     def _life(self, config: 'Dict[str, Any]') -> str:
         return '\nname_process(sys.argv[1])\nExternalContext(%r).main()\n' % dict(config, version=mitogen.__version__)
+
+
+def begin(core: str) -> 'Tuple[bytes, zlib._Compress]':
+    """Compress source of the core, to which something will be added; return what there is so far, and the compressor.
+
+    Raw deflate. A new block where the statistics of source change, first at the constants' end: 90 bytes less.
+    """
+    compressor, head = zlib.compressobj(9, zlib.DEFLATED, -15, 9), b''
+    for start in 'class Error', 'class BasicStream':
+        before = core.partition('\n' + start)[0]
+        head += compressor.compress(before.encode()) + compressor.flush(zlib.Z_BLOCK)
+        core = core[len(before):]
+    return head + compressor.compress(core.encode()), compressor
 
 
 class AtStart:
@@ -91,7 +112,8 @@ def command(python: 'Sequence[str]', stage: str, name: str, payload: bytes) -> '
     :param stage: the first stage, one of mitogen.boot.first_stage.
     :param name: what ps will show.
     """
-    return [*python, '-c', stage, name, base64.b64encode(payload).decode() if stage is CARRYING else str(len(payload))]
+    last = binascii.b2a_base64(payload, newline=False).decode() if stage is CARRYING else str(len(payload))
+    return [*python, '-c', stage, name, last]
 
 
 def configuration(context_id: int, parent_ids: 'Sequence[int]', token: str,

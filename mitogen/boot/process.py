@@ -9,10 +9,9 @@ import errno
 import fcntl
 import os
 import resource
-import signal
-import subprocess
 import termios
 import threading
+from _signal import SIGKILL  # type: ignore  # signal.py makes enums of these
 
 import mitogen.core
 
@@ -75,7 +74,7 @@ class Process:
         if popen:
             popen.returncode = 0        # or Python would complain that we do not wait for it
 
-    def kill(self, number: int = signal.SIGKILL) -> bool:
+    def kill(self, number: int = SIGKILL) -> bool:
         """Send a signal, if it still runs; return whether it was ours to kill (one that sudo started is not)."""
         try:
             if self.poll() is None:
@@ -178,6 +177,7 @@ def start(argv: 'Sequence[str]', terminal: bool = False, environment: 'Optional[
     :param environment: variables to add to ours.
     :raises OSError: it cannot be started.
     """
+    import subprocess  # not at import: it loads much, which forks do without
     tty = None
     opened = pipes(3)
     try:

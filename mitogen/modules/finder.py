@@ -10,18 +10,22 @@ Nothing that was found is kept, so nothing grows and nothing gets old; how long 
 say. To search is to read folders and files: any thread may do it except the broker's.
 """
 
+from __future__ import annotations
+
 import io
 import os
-import re
 import sys
-import tokenize
 import types
+from collections import namedtuple
 from collections.abc import Iterable, Iterator
 from importlib import machinery
 from importlib.machinery import ModuleSpec
-from typing import Any, NamedTuple
 
 from mitogen.modules.listing import entry_finder, listed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ABSENT = 'the master has no module of this name'
 NOT_A_PACKAGE = 'the master has no module of this name: {} is not a package'
@@ -65,7 +69,8 @@ class NotFound(Refused):
     """There is no such module in the master. `fullname` may be that of a parent of the one that was asked for."""
 
 
-class Found(NamedTuple):
+class Found(namedtuple('Found', 'fullname path source is_pkg package submodules complete spec',
+                       defaults=((), True, None))):
     """A module that a child may have.
 
     :ivar fullname: dotted name.
@@ -78,15 +83,6 @@ class Found(NamedTuple):
     :ivar complete: whether what `submodules` lacks is known not to exist. Some import hooks do not tell what they have.
     :ivar spec: from where the import system would load it; None where the source is not the one that it would load.
     """
-
-    fullname: str
-    path: str
-    source: bytes
-    is_pkg: bool
-    package: str
-    submodules: tuple[str, ...] = ()
-    complete: bool = True
-    spec: ModuleSpec | None = None
 
 
 class Finder:
@@ -318,6 +314,7 @@ def _filename(spec: ModuleSpec) -> str:
 def _encoded(text: str) -> bytes:
     """Encode source in the way that its own first lines say, or whoever reads it decodes it wrongly."""
     text = text.removeprefix('\ufeff')
+    import tokenize  # not at import: most loaders give sources as they are
     try:
         return text.encode(tokenize.detect_encoding(io.BytesIO(text.encode()).readline)[0])
     except (SyntaxError, UnicodeEncodeError):
@@ -328,7 +325,8 @@ def _path(spec: ModuleSpec, source: bytes) -> str:
     if not spec.origin and not source and spec.submodule_search_locations is not None:
         return ''
     # In a zip file with both, the loader means the .pyc; the source is from the file beside it.
-    return re.sub(r'\.pyc$', '.py', spec.origin or f'<{spec.name}>')
+    path = spec.origin or f'<{spec.name}>'
+    return path[:-1] if path.endswith('.pyc') else path
 
 
 # ---- The main program

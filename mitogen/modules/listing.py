@@ -3,13 +3,19 @@
 Ring 2. Reads folders and files, so not on the broker thread.
 """
 
+from __future__ import annotations
+
 import os
-import pkgutil
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from importlib import machinery
-from typing import Any
 from zipimport import zipimporter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Longest first: ``.cpython-311-x86_64-linux-gnu.so`` before ``.so``.
 SUFFIXES = sorted(machinery.all_suffixes(), key=len, reverse=True)
@@ -20,12 +26,19 @@ MAX_ZIP_FILES = 8
 
 
 def entry_finder(entry: object) -> Any:
-    """Return the finder of an entry of a path; None: there is none."""
+    """Return the finder of an entry of a path, as `pkgutil.get_importer` does; None: there is none."""
+    if not isinstance(entry, str):
+        return None     # it is ignored
     try:
-        # '' stands for the current folder, which must not be remembered under that name. What is no text is ignored.
-        return pkgutil.get_importer(entry or os.getcwd()) if isinstance(entry, str) else None
+        entry = entry or os.getcwd()        # that must not be remembered as ''
     except OSError:
         return None     # the current folder was deleted
+    finders = sys.path_importer_cache
+    for hook in sys.path_hooks * (entry not in finders):
+        with suppress(ImportError):     # it is not for such entries
+            finders.setdefault(entry, hook(entry))
+            break
+    return finders.get(entry)
 
 
 def listed(entry: str) -> set[str] | None:
@@ -36,6 +49,7 @@ def listed(entry: str) -> set[str] | None:
     elif isinstance(finder, zipimporter):
         names = _names_in_zip(finder)
     elif finder is None or hasattr(finder, 'iter_modules'):
+        import pkgutil  # not at import: it loads typing, and most entries are folders
         return {name for _, name, _ in pkgutil.iter_modules([entry])}
     else:
         return None

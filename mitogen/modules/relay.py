@@ -4,11 +4,15 @@ Modules on their way through a context that is not the master: ask once, answer 
 Ring 1. Handlers run on the broker thread; push() on the thread that calls.
 """
 
+import marshal
+import zlib
+
 import mitogen.core
 from mitogen.core import FORWARD_MODULE, GET_MODULE, LOAD_MODULE, Message, Module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType
     from typing import Any, Dict, Iterable, List, Optional, Set
 
 
@@ -36,6 +40,11 @@ def message_of(module: Module) -> Message:
     return Message.pickled(tuple(vars(module).values()), handle=LOAD_MODULE)
 
 
+def packed(code: 'CodeType') -> bytes:
+    """Code as it travels. To compress it more takes ten times as long and saves a tenth."""
+    return zlib.compress(marshal.dumps(code), 1)
+
+
 def with_loader(names: 'Iterable[str]') -> 'List[str]':
     """`names`, and what a child needs to make a module of the main script if that is one of them."""
     names = list(names)
@@ -51,7 +60,11 @@ class Relay:
 
     Whatever a child lacks it is sent together with all that is here of the same top-level package, and with what still
     arrives: this context needed that, so the child will, and a question for each module would cost it a round trip.
+
+    :ivar max_asked: names that one child may ask about.
     """
+
+    max_asked = MAX_ASKED_BETWEEN
 
     def __init__(self, router: 'Any') -> None:
         self._router = router
@@ -67,6 +80,14 @@ class Relay:
     def lookup(self, fullname: str) -> 'Optional[Module]':
         """Return a module if it is here."""
         return self._importer.table.modules.get(fullname)       # type: ignore[no-any-return]
+
+    def core_source(self) -> str:
+        """Minified source of mitogen.core. Not on the broker thread."""
+        return self._importer.get_source('mitogen.core')    # type: ignore[no-any-return]
+
+    def core_code(self) -> bytes:
+        """The same, packed() for the Python that runs this: what we are made of, if our parent runs the same."""
+        return vars(mitogen.core).get('CODE') or packed(compile(self.core_source(), 'mitogen.core', 'exec', optimize=0))
 
     def _on_get_module(self, msg: Message) -> None:
         try:
@@ -84,14 +105,10 @@ class Relay:
         if type(fullname) is not str:       # nor is text made of it, which could be larger than any memory
             mitogen.core.log(mitogen.core.DEBUG, 'no request for a module, from context %d', stream.remote_id)
             return False
-        if len(fullname) <= MAX_NAME and len(stream.modules_sent) + len(stream.sources_sent) < self.max_asked():
+        if len(fullname) <= MAX_NAME and len(stream.modules_sent) + len(stream.sources_sent) < self.max_asked:
             return True
         self._pass_on(stream.remote_id, Module(fullname, reason='no name of a module, or one too many'))
         return False
-
-    def max_asked(self) -> int:
-        """Names that one child may ask about."""
-        return MAX_ASKED_BETWEEN
 
     def answer_source(self, stream: 'Any', fullname: str) -> None:
         """Send a child the source of a module that it has as code: once. Any thread."""

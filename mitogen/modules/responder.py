@@ -6,7 +6,8 @@ a queue. Searching, scanning and compressing happen on a thread of their own, an
 calls; what was found is kept, within limits.
 """
 
-import marshal
+from __future__ import annotations
+
 import os
 import queue
 import re
@@ -15,22 +16,23 @@ import threading
 import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any
 
 import mitogen.core
 import mitogen.modules.relay
 from mitogen.core import GET_MODULE, GET_RESOURCE, Message, Module
 from mitogen.modules import finder, own, scan
 from mitogen.modules.finder import Finder, NotFound, Refused
-from mitogen.modules.relay import BORN_WITH, MAX_NAME, with_loader
+from mitogen.modules.relay import BORN_WITH, MAX_NAME, packed, with_loader
 from mitogen.waiting import DEAF, reads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Bytes of compressed source that are kept. Django whole is 3 MB.
 MAX_CACHE = 64 << 20
-
-#: By zlib. More takes ten times as long and saves a tenth.
-COMPRESSION_OF_CODE = 1
 
 MODULE_NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*\Z')
 
@@ -62,6 +64,7 @@ class Library:
 
     def __init__(self) -> None:
         self.finder = Finder()
+        self._find = lru_cache(1)(self.finder.find)     # what is found is soon wanted again, as code
         self.whitelist_prefix = ['']
         self.blacklist_prefix: list[str] = []
         self._lock = threading.Lock()
@@ -105,7 +108,7 @@ class Library:
         if not self.may_serve(fullname):
             return Module(fullname, reason='%s is not served (whitelist_prefix, blacklist_prefix)' % fullname)
         try:
-            found = self.finder.find(fullname)
+            found = self._find(fullname)
         except NotFound:
             return Module(fullname)
         except Refused as exc:
@@ -119,25 +122,23 @@ class Library:
         if module.source is None or name in BORN_WITH:
             return module
         try:
-            if sys.flags.optimize or prefixed(name, ['mitogen']):       # as the child would do it; ours are shortened
-                code = compile(zlib.decompress(module.source), path, 'exec', dont_inherit=True, optimize=0)
+            if prefixed(name, ['mitogen']):     # shortened, and kept
+                source = own.code(name, zlib.decompress(module.source), path)
+            elif sys.flags.optimize:        # as the child would do it
+                source = packed(compile(zlib.decompress(module.source), path, 'exec', dont_inherit=True, optimize=0))
             else:
-                found = self.finder.find(name)
+                found = self._find(name)
                 code = finder.code_of(found)
                 self._imports[name] = self.scan(code, found.package)    # is wanted next, and would compile it again
-                code = finder.renamed(code, path)
-            source = zlib.compress(marshal.dumps(code), COMPRESSION_OF_CODE)
+                source = packed(finder.renamed(code, path))
         except (NotFound, Refused, SyntaxError, ValueError, RecursionError, MemoryError):
             return module       # the child will find out
         return Module(name, module.path, source, module.submodules, module.package, compiled=True)
 
-    def core_source(self) -> str:
-        """Minified source of mitogen.core."""
-        return own.smallest('mitogen.core', self.finder.find('mitogen.core').source).decode()
-
     def override(self, fullname: str, path: str, source: str | bytes, is_pkg: bool) -> None:
         """Serve other source for a module than the one that is found."""
         self.finder.override(fullname, path, source, is_pkg)
+        self._find.cache_clear()
         with self._lock:
             self._forget((fullname, False))
             self._forget((fullname, True))
@@ -148,7 +149,7 @@ class Library:
         names = self._imports.get(fullname)
         if names is None:
             try:
-                found = self.finder.find(fullname)
+                found = self._find(fullname)
                 names = self.scan(finder.code_of(found), found.package)
             except (Refused, SyntaxError, ValueError, RecursionError, MemoryError):
                 names = []      # the child will hear of it when it imports that
@@ -157,10 +158,8 @@ class Library:
 
     @staticmethod
     def scan(code: CodeType, package: str, deep: bool = False) -> list[str]:
-        names: dict[str, None] = {}
-        for imported in scan.imports(code, deep):
-            names.update(dict.fromkeys(scan.candidates(imported, package)))
-        return list(names)
+        names = (name for imported in scan.imports(code, deep) for name in scan.candidates(imported, package))
+        return list(dict.fromkeys(names))
 
     def home(self, top: str, lacking: bool) -> str:
         """The folder that a top-level module is in; '' when unknown.
@@ -217,6 +216,8 @@ def parents(fullname: str) -> list[str]:
 class Responder(mitogen.modules.relay.Relay):
     """The router's `responder`; see Library for `whitelist_prefix`, `blacklist_prefix`."""
 
+    max_asked = mitogen.modules.relay.MAX_ASKED
+
     def __init__(self, router: Any) -> None:
         self._router = router
         self.library = Library()
@@ -246,6 +247,12 @@ class Responder(mitogen.modules.relay.Relay):
     @blacklist_prefix.setter
     def blacklist_prefix(self, prefixes: list[str]) -> None:
         self.library.blacklist_prefix = prefixes
+
+    def core_source(self) -> str:
+        return own.smallest('mitogen.core', self.library.finder.find('mitogen.core').source).decode()
+
+    def core_code(self) -> bytes:
+        return own.code('mitogen.core', self.core_source().encode(), 'mitogen.core')
 
     def add_source_override(self, fullname: str, path: str, source: str | bytes, is_pkg: bool) -> None:
         """Serve `source` for a module, whatever the master itself has under that name. Any thread.
@@ -302,17 +309,11 @@ class Responder(mitogen.modules.relay.Relay):
             self._requests.put(msg)
 
     def _work(self) -> None:
-        while True:
-            msg = self._requests.get()
-            if msg is None:
-                return
+        for msg in iter(self._requests.get, None):
             self.serve(msg)
             with self._lock:
                 self._waiting[msg.stream] -= 1
                 self._waiting += Counter()      # forgets who has none
-
-    def max_asked(self) -> int:
-        return mitogen.modules.relay.MAX_ASKED
 
     def serve(self, msg: Message) -> None:
         """Answer one request. Any thread but the broker's."""

@@ -12,11 +12,17 @@ It says what code may import. It must not find, import or run anything: whether 
 others to find out. It keeps nothing between calls, and any thread may use it.
 """
 
+from __future__ import annotations
+
 import re
+from collections import namedtuple
 from collections.abc import Iterator
 from opcode import opmap
 from types import CodeType
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Of a function: its variables are no dictionary. As the module inspect documents it, which takes long to import.
 CO_OPTIMIZED = 1
@@ -34,16 +40,12 @@ INTERESTING = re.compile(b'[%s]' % re.escape(bytes(filter(None, [LOAD_CONST, LOA
 WRAPPER_NAME = '<generic parameters of '
 
 
-class Import(NamedTuple):
+class Import(namedtuple('Import', 'level module names')):
     """One import statement.
 
     ``import a.b`` is ``Import(0, 'a.b', ())``, ``from ..a import b, c`` is ``Import(2, 'a', ('b', 'c'))``, and
     ``from . import *`` is ``Import(1, '', ('*',))``.
     """
-
-    level: int
-    module: str
-    names: tuple[str, ...]
 
 
 def imports(code: CodeType, deep: bool = False) -> Iterator[Import]:

@@ -114,3 +114,14 @@ def test_a_master_that_runs_without_assertions_sends_them(tmp_path):
     done = subprocess.run([sys.executable, '-OO', str(script)], stdout=subprocess.PIPE, universal_newlines=True,
                           env=dict(os.environ, PYTHONPATH=library))
     assert done.stdout == 'AssertionError kept\n'
+
+
+def test_a_child_passes_on_what_it_is_made_of(router, child):
+    grandchild = router.local(via=child)
+    assert grandchild.call(os.getppid) == child.call(os.getpid)
+    assert 'mitogen.core' not in router.stream_by_id(child.context_id).modules_sent     # nor compiled
+
+
+def test_a_child_of_another_python_compiles_for_its_own(router, older):
+    grandchild = router.local(via=older)
+    assert grandchild.call(os.getppid) == older.call(os.getpid)

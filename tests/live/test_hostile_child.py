@@ -10,7 +10,6 @@ import pytest
 import mitogen.core
 import mitogen.logs
 import mitogen.master
-import mitogen.modules.relay
 import mitogen.modules.responder
 import mitogen.parent
 import mitogen.service
@@ -218,7 +217,7 @@ def test_names_that_are_none(router, child, bystander, via):
 
 def test_names_without_end(router, child, bystander, monkeypatch):
     """Each that is asked for is remembered, and long ones are not."""
-    monkeypatch.setattr(mitogen.modules.relay, 'MAX_ASKED', 300)
+    monkeypatch.setattr(router.responder, 'max_asked', 300)
     messages = [({'handle': GET_MODULE}, encode(('x%d' % number, ''))) for number in range(900)]
     messages += [({'handle': GET_MODULE}, encode(('x' * 600 + str(number), ''))) for number in range(90)]
     child.call(targets_hostile.say, messages)

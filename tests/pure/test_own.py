@@ -1,10 +1,13 @@
 """modules.shorten: short names inside functions; modules.own: what is kept of it for the next process."""
 
 import ast
+import marshal
 import os
 import pathlib
 import re
+import sys
 import textwrap
+import zlib
 
 import pytest
 
@@ -110,6 +113,8 @@ def test_no_module_has_a_name_like_the_short_ones():
 
 # ---- What is kept
 
+KEPT = f'x.{sys.implementation.cache_tag}.min'
+
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
@@ -121,13 +126,13 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))
     monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
     monkeypatch.setattr(own, '_made', {})       # as in a new process
-    return folder / 'x.min'
+    return folder / KEPT
 
 
 @pytest.fixture
 def cached(tmp_path):
     """The same in the user's cache."""
-    return tmp_path / '.cache' / 'mitogen' / 'x.min'
+    return tmp_path / '.cache' / 'mitogen' / KEPT
 
 
 SOURCE = textwrap.dedent('''
@@ -158,6 +163,21 @@ def test_a_module_of_which_nothing_is_left_is_made_once(kept, monkeypatch):
     assert own.smallest('x', b'"""Text."""') == b''
 
 
+def test_its_code_is_made_once(kept, monkeypatch):
+    code = own.code('x', SMALL, 'master:x.py')
+    assert marshal.loads(zlib.decompress(code)).co_filename == 'master:x.py'
+    assert [path.name for path in kept.parent.iterdir()] == [kept.stem + '.code']
+    monkeypatch.delattr(own, 'packed')
+    as_another_process(monkeypatch)
+    assert own.code('x', SMALL, 'master:x.py') == code
+
+
+@pytest.mark.parametrize('source, path', [(SMALL + b'x', 'master:x.py'), (SMALL, 'master:elsewhere/x.py')])
+def test_code_of_something_else_is_made_anew(kept, source, path):
+    first = own.code('x', SMALL, 'master:x.py')
+    assert own.code('x', source, path) != first
+
+
 @pytest.mark.parametrize('content', [b'', b'nonsense', b'x' * 100])
 def test_what_does_not_fit_is_made_anew(kept, content):
     kept.write_bytes(content)
@@ -183,7 +203,7 @@ def test_the_cache_may_be_elsewhere(kept, cached, monkeypatch, tmp_path):
     monkeypatch.setattr(own.sys, 'dont_write_bytecode', True)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'elsewhere'))
     own.smallest('x', SOURCE)
-    assert (tmp_path / 'elsewhere' / 'mitogen' / 'x.min').exists() and not cached.exists()
+    assert (tmp_path / 'elsewhere' / 'mitogen' / KEPT).exists() and not cached.exists()
 
 
 def test_nothing_can_be_kept(kept, cached, monkeypatch):

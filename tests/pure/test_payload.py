@@ -19,6 +19,7 @@ import mitogen.local
 import mitogen.ssh
 from mitogen.boot.first_stage import CARRYING, COMPILED, HELLO, READING
 from mitogen.modules import own
+from mitogen.modules.relay import packed
 
 NAME = 'mitogen:deploy@control:12345'
 
@@ -38,9 +39,19 @@ def small(module):
     return own.smallest(module.__name__, read(module).encode()).decode()
 
 
+class Origin:
+    """Has the core, as a Relay."""
+
+    def core_source(self):
+        return small(mitogen.core)
+
+    def core_code(self):
+        return packed(compile(self.core_source(), 'mitogen.core', 'exec'))
+
+
 @pytest.fixture(scope='module')
 def made():
-    return payload.Payload(small(mitogen.core))
+    return payload.Payload(Origin())
 
 
 def build(made, context_id=12345, parent_ids=(1234, 123, 0), token=TOKEN, router=ROUTER):

@@ -264,7 +264,7 @@ def test_resources_that_are_in_no_package(tree, request_):
 
 def test_names_of_modules_from_below_another_context(tree, monkeypatch):
     """That asks for them in its own name, so that one below it must not use up what it may ask for."""
-    monkeypatch.setattr(mitogen.modules.relay, 'MAX_ASKED_BETWEEN', 10)
+    monkeypatch.setattr(mitogen.modules.relay.Relay, 'max_asked', 10)
     between = tree[above('job')[0]]
     for number in range(30):
         for wanted in '', None:
