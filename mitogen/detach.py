@@ -124,7 +124,7 @@ class ExternalContext(mitogen.core.ExternalContext):
         """Take along what it needs to have children and to be reached."""
         for name in NEEDED + tuple(sorted(mitogen.method.MODULES.values())):
             self.importer.fetch(name)
-        self.router.payload.prepare()
+        mitogen.parent.grow(self.router)
         sources = Latch(self.router.broker)     # a new child may run another Python
         compiled = [name for name, module in list(self.importer.table.modules.items()) if module.compiled]
         for name in compiled:

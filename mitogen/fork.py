@@ -2,8 +2,8 @@
 Connection method `fork`: a copy of this process. Ring 1.
 
 Quick, because everything is imported already; and for the same reason it inherits whatever the program holds: locks,
-connections, temporary files. What belongs to this library, to random and to logging is put right here; the rest is for
-`on_fork`.
+connections, temporary files. What belongs to this library is put right here, and what Python itself forgets; the
+rest is for `on_fork`.
 """
 
 import fcntl

@@ -7,6 +7,7 @@ Ring 1. A leaf fetches this when somebody imports logging there.
 import logging
 import re
 import sys
+import traceback
 
 import mitogen.core
 from mitogen.core import Message, Secret
@@ -26,9 +27,16 @@ _UNUSUAL = re.compile('[^ -~\n\t]+')
 
 
 def log(level: int, fmt: str, *args: 'Any') -> None:
-    """Log what the library itself has to say in a master; from level ERROR on with the current exception."""
+    """Log what the library itself has to say in a master; from level ERROR on with the current exception.
+
+    Raises nothing, whatever handlers the program has: the broker calls this where it has failed already.
+    """
     failed = level >= logging.ERROR and sys.exc_info()[0] is not None
-    logging.getLogger('mitogen').log(level, fmt, *args, exc_info=failed)
+    try:
+        logging.getLogger('mitogen').log(level, fmt, *args, exc_info=failed)
+    except Exception:
+        if sys.stderr is not None:
+            traceback.print_exc()
 
 
 class _Mask:

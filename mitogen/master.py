@@ -7,8 +7,8 @@ Ring 2: never sent to a child.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
-import sys
 import threading
 from _queue import Empty
 from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore  # signal.py makes enums of these
@@ -17,6 +17,7 @@ from types import TracebackType
 
 import mitogen.broker
 import mitogen.core
+import mitogen.logs
 import mitogen.modules.responder
 import mitogen.parent
 import mitogen.routes
@@ -221,12 +222,10 @@ class Router(mitogen.parent.Router):
         if max_message_size is not None:
             self.max_message_size = max_message_size
         self.id_allocator = IdAllocator(self)
-        self.add_handler(self._on_record, mitogen.core.FORWARD_LOG)
+        self.add_handler(lambda msg: mitogen.logs.take(self, msg), mitogen.core.FORWARD_LOG)
         self.add_handler(no_services, mitogen.core.CALL_SERVICE)
-        if 'logging' in sys.modules:        # a program that logs nothing starts sooner without
-            from mitogen import logs
-            if logs.wants_messages():
-                logs.MessageLog(self)
+        if mitogen.logs.wants_messages():
+            mitogen.logs.MessageLog(self)
         self._profiles: Any = None
         if self.profiling:
             self.enable_profiling()
@@ -258,14 +257,7 @@ class Router(mitogen.parent.Router):
             self.responder.push_call(context, module, fn)
 
     def child_log_level(self) -> int:
-        if 'logging' not in sys.modules:
-            return mitogen.core.WARNING     # what it begins with
-        import logging
         return logging.getLogger().getEffectiveLevel()
-
-    def _on_record(self, msg: Message) -> None:
-        from mitogen import logs
-        logs.take(self, msg)
 
     def enable_debug(self) -> None:
         """Log everything, from level DEBUG on, here and in all children that are started from now on.
@@ -273,9 +265,9 @@ class Router(mitogen.parent.Router):
         Each writes a file of its own, in a private folder that the log names; and children send all to the log here.
         """
         if not self.debug:
-            from mitogen import debug, logs  # late, as below: most programs never do
+            import mitogen.debug  # late, as below: most programs never do
             self.debug = True
-            logs.debug_to_file(self.broker, os.path.join(debug.folder(), 'log'))
+            mitogen.logs.debug_to_file(self.broker, os.path.join(mitogen.debug.folder(), 'log'))
 
     def enable_profiling(self) -> None:
         """Profile the thread that calls and the broker's until the end, and those of all children that are started

@@ -1,8 +1,8 @@
 """
 Core and configuration -> the command line and the bytes that make a child.
 
-Ring 1, pure. The core is the same for every child, so it is compressed, and compiled, once; the few hundred bytes of
-configuration that differ are added to a copy of the compressor.
+Ring 1, pure. The core is the same for every child, so it is compressed once; the few hundred bytes of configuration
+that differ are added to a copy of the compressor.
 """
 
 import binascii
@@ -37,9 +37,9 @@ exec(%r, module.__dict__)
 
 
 class Payload:
-    """What a child is made of. Any thread.
+    """What a child is made of. Any thread but the broker's.
 
-    :param origin: has the core: mitogen.modules.relay.Relay.
+    :param origin: where the core is from: a mitogen.modules.relay.Relay.
     """
 
     def __init__(self, origin: 'Any') -> None:
@@ -47,33 +47,21 @@ class Payload:
         self._source: 'Optional[Tuple[bytes, zlib._Compress]]' = None      # compressed, and the compressor
         self._code = b''
 
-    def prepare(self) -> None:
-        """Get what any child may need, as long as there is somebody to get it from."""
-        self._get_source()
-        self._get_code()
-
-    def _get_source(self) -> 'Tuple[bytes, zlib._Compress]':
-        if self._source is None:        # made twice by two threads at worst
-            self._source = begin(self._origin.core_source())
-        return self._source
-
-    def _get_code(self) -> bytes:
-        if not self._code:
-            self._code = self._origin.core_code()
-        return self._code
-
     def build(self, config: 'Dict[str, Any]') -> bytes:
         """Return what the first stage decompresses and runs: the core, and at its end the life of one child.
 
         :param config: for mitogen.core.ExternalContext; plain values that repr() shows as Python can read them.
         """
-        head, compressor = self._get_source()
-        compressor = compressor.copy()
+        if self._source is None:
+            self._source = begin(self._origin.core_source())
+        head, compressor = self._source[0], self._source[1].copy()
         return head + compressor.compress(self._life(config).encode()) + compressor.flush()
 
     def build_compiled(self, config: 'Dict[str, Any]') -> bytes:
         """The same for a child whose Python is the one that runs this."""
-        return marshal.dumps((self._get_code(), RUN % (sys.hexversion >> 16, self._life(config))))
+        if not self._code:
+            self._code = self._origin.core_code()
+        return marshal.dumps((self._code, RUN % (sys.hexversion >> 16, self._life(config))))
 
     def _life(self, config: 'Dict[str, Any]') -> str:
         return '\nname_process(sys.argv[1])\nExternalContext(%r).main()\n' % dict(config, version=mitogen.__version__)

@@ -177,13 +177,13 @@ def start(argv: 'Sequence[str]', terminal: bool = False, environment: 'Optional[
     :param environment: variables to add to ours.
     :raises OSError: it cannot be started.
     """
-    import subprocess  # not at import: it loads much, which forks do without
     tty = None
     opened = pipes(3)
     try:
         if terminal:
             tty = _Terminal()
             opened += tty.master, tty.slave
+        import subprocess  # not at import: it loads much, which forks do without
         popen = subprocess.Popen(argv, stdin=opened[0], stdout=opened[3], stderr=opened[5], start_new_session=True,
                                  preexec_fn=tty, env=dict(os.environ, **environment or {}))
     except BaseException:

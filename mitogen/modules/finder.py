@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import tokenize
 import types
 from collections import namedtuple
 from collections.abc import Iterable, Iterator
@@ -83,6 +84,8 @@ class Found(namedtuple('Found', 'fullname path source is_pkg package submodules 
     :ivar complete: whether what `submodules` lacks is known not to exist. Some import hooks do not tell what they have.
     :ivar spec: from where the import system would load it; None where the source is not the one that it would load.
     """
+
+    __slots__ = ()
 
 
 class Finder:
@@ -314,7 +317,6 @@ def _filename(spec: ModuleSpec) -> str:
 def _encoded(text: str) -> bytes:
     """Encode source in the way that its own first lines say, or whoever reads it decodes it wrongly."""
     text = text.removeprefix('\ufeff')
-    import tokenize  # not at import: most loaders give sources as they are
     try:
         return text.encode(tokenize.detect_encoding(io.BytesIO(text.encode()).readline)[0])
     except (SyntaxError, UnicodeEncodeError):

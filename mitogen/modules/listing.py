@@ -33,12 +33,13 @@ def entry_finder(entry: object) -> Any:
         entry = entry or os.getcwd()        # that must not be remembered as ''
     except OSError:
         return None     # the current folder was deleted
-    finders = sys.path_importer_cache
-    for hook in sys.path_hooks * (entry not in finders):
+    finders: dict[str, Any] = sys.path_importer_cache
+    with suppress(KeyError):
+        return finders[entry]
+    for hook in sys.path_hooks:
         with suppress(ImportError):     # it is not for such entries
-            finders.setdefault(entry, hook(entry))
-            break
-    return finders.get(entry)
+            return finders.setdefault(entry, hook(entry))
+    return None
 
 
 def listed(entry: str) -> set[str] | None:
@@ -48,9 +49,10 @@ def listed(entry: str) -> set[str] | None:
         names = _names_in_folder(entry)
     elif isinstance(finder, zipimporter):
         names = _names_in_zip(finder)
-    elif finder is None or hasattr(finder, 'iter_modules'):
-        import pkgutil  # not at import: it loads typing, and most entries are folders
-        return {name for _, name, _ in pkgutil.iter_modules([entry])}
+    elif finder is None:
+        return set()
+    elif hasattr(finder, 'iter_modules'):
+        return {name for name, _ in finder.iter_modules('')}     # as pkgutil, whose import takes as long as logging's
     else:
         return None
     return {*filter(None, map(_module_name, names))} - {'__init__'}

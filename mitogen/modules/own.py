@@ -43,7 +43,8 @@ def code(fullname: str, source: bytes, path: str) -> bytes:
     """
     def make() -> bytes:
         return packed(compile(source, path, 'exec', dont_inherit=True, optimize=0))
-    return _once(fullname, 'code', importlib.util.MAGIC_NUMBER + path.encode() + source, make)
+    # In a file of its own for each place where it may be installed, as these may share a user's cache.
+    return _once(fullname, importlib.util.source_hash(path.encode()).hex() + '.code', path.encode() + source, make)
 
 
 def _once(fullname: str, kind: str, made_of: bytes, make: Callable[[], bytes]) -> bytes:
@@ -57,7 +58,8 @@ def _once(fullname: str, kind: str, made_of: bytes, make: Callable[[], bytes]) -
         found = next((data for data in kept if data is not None), None)     # b'' is that of a docstring
         if found is None:
             found = _made[digest] = make()
-            any(_keep(path, digest + found) for path in places[sys.dont_write_bytecode:])
+            data = digest + importlib.util.source_hash(found) + found
+            any(_keep(path, data) for path in places[sys.dont_write_bytecode:])
         return found
 
 
@@ -87,8 +89,10 @@ def _kept(path: str, digest: bytes) -> bytes | None:
         status = os.fstat(fp.fileno())
         if status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             data = fp.read()
-            if data.startswith(digest):
-                return data[len(digest):]
+            width = len(digest)
+            start, check, found = data[:width], data[width:2 * width], data[2 * width:]
+            if start == digest and check == importlib.util.source_hash(found):
+                return found
     return None
 
 

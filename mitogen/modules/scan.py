@@ -47,6 +47,8 @@ class Import(namedtuple('Import', 'level module names')):
     ``from . import *`` is ``Import(1, '', ('*',))``.
     """
 
+    __slots__ = ()
+
 
 def imports(code: CodeType, deep: bool = False) -> Iterator[Import]:
     """The different import statements in `code` that may run when it does, in the order in which they stand there.

@@ -65,7 +65,7 @@ def test_more_variables_than_letters():
 @pytest.mark.parametrize('path', sorted(PACKAGE.rglob('*.py')), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_all_that_is_sent_keeps_its_lines_and_its_globals(path):
     source = path.read_bytes()
-    small = ast.parse(own.smallest(path.name, source))
+    small = ast.parse(shorten.smallest(source.decode()))
     def functions(tree):
         return [(node.name, node.lineno) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert set(functions(small)) <= set(functions(ast.parse(source)))
@@ -166,7 +166,7 @@ def test_a_module_of_which_nothing_is_left_is_made_once(kept, monkeypatch):
 def test_its_code_is_made_once(kept, monkeypatch):
     code = own.code('x', SMALL, 'master:x.py')
     assert marshal.loads(zlib.decompress(code)).co_filename == 'master:x.py'
-    assert [path.name for path in kept.parent.iterdir()] == [kept.stem + '.code']
+    assert [path.suffix for path in kept.parent.iterdir()] == ['.code']
     monkeypatch.delattr(own, 'packed')
     as_another_process(monkeypatch)
     assert own.code('x', SMALL, 'master:x.py') == code
@@ -176,6 +176,15 @@ def test_its_code_is_made_once(kept, monkeypatch):
 def test_code_of_something_else_is_made_anew(kept, source, path):
     first = own.code('x', SMALL, 'master:x.py')
     assert own.code('x', source, path) != first
+
+
+@pytest.mark.parametrize('damage', [lambda data: data[:-9], lambda data: data[:-9] + bytes(9), lambda data: data[:9]])
+def test_what_was_damaged_is_made_anew(kept, monkeypatch, damage):
+    own.smallest('x', SOURCE)
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+    as_another_process(monkeypatch)
+    assert own.smallest('x', SOURCE) == SMALL and kept.read_bytes() == whole
 
 
 @pytest.mark.parametrize('content', [b'', b'nonsense', b'x' * 100])
