@@ -16,7 +16,7 @@ import mitogen.core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 POLLIN, POLLOUT = mitogen.core.POLLIN, mitogen.core.POLLOUT
 
@@ -162,6 +162,11 @@ class Broker(mitogen.core.Broker):
 
     #: Seconds that streams have to end in good order once shutdown() was called.
     shutdown_timeout = 3.0
+
+    if TYPE_CHECKING:       # see _prepare()
+        timers: 'Timers'
+        busy: 'Set[Any]'
+        _mine: 'Any'
 
     _rounds = 0             # how often what was deferred has been done
     _deadline: 'Optional[float]' = None

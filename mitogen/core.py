@@ -465,7 +465,8 @@ except ImportError:         # Python 3.6, and interpreters without the C half
 class Seed:
     """An object of a leaf, which becomes its namesake of ring 1 when something is asked of it that only that has. Its
     class changes; the object stays the same, because handlers, streams and user code hold it. `grown_in` is the module
-    of that class, and of a function ``grow(seed)``. In a master all of them are grown from the start."""
+    of that class, and of a function ``grow(seed)``. In a master all of them are grown from the start: there Router,
+    Broker and Context must not inherit __getattr__, with which CPython finds every attribute the slow way."""
 
     grown_in = ''
 
@@ -677,17 +678,15 @@ BRISK = 0.0003
 bytes(31 << 20)
 
 
-class Broker(Seed):
+class Broker:
     """Waits for descriptors, and owns all that belongs to routing. Signals: `shutdown`, `exit` when all has ended.
 
     It has a thread of its own. But a thread that sends, or waits for an answer, does the broker's work meanwhile if it
     finds that free: a switch between threads takes longer than all else. "The broker thread" is whichever does the
     work, one at a time. The own thread rests while others come back for it again and again."""
 
-    grown_in = 'mitogen.broker'
-
-    stopping = _closed = _brisk = False
-    _dozing = _interruptible = False                # the own thread sleeps until called; the driver waits, see hold()
+    # `_dozing`: the own thread sleeps until called; `_interruptible`: the driver waits, see hold().
+    stopping = _closed = _brisk = _dozing = _interruptible = False
     _held: 'Optional[Function]' = None
     _poll: 'Any' = None                             # what waits for the descriptors, if it still fits
 
@@ -971,7 +970,7 @@ class Stream(BasicStream):
 
     reason = ''         # why it was disconnected
 
-    def __init__(self, router: 'Router', remote_id: int, name: str, reader: int, writer: int) -> None:
+    def __init__(self, router: 'Any', remote_id: int, name: str, reader: int, writer: int) -> None:
         self.router, self.remote_id, self.name = router, remote_id, name
         self.receive_side, self.transmit_side = Side(reader), Side(writer)
         self._framer = Framer(router.max_message_size)
@@ -1037,7 +1036,7 @@ class Stream(BasicStream):
 
 # ---- 10: router ------------------------------------------------------------------------------------
 
-class Router(Seed):
+class Router:
     """Carries messages between the contexts around it and the handles of its own. Signal: `shutdown`.
 
     This is a leaf's: all it knows is its parent. `mitogen.parent.Router` has children, and routes between them.
@@ -1045,8 +1044,7 @@ class Router(Seed):
     :param context_id: id of the context that it belongs to; `parent_ids`: those of its parent, the parent's, and so on.
     :ivar unidirectional: contexts below may talk only with those above, not with each other."""
 
-    grown_in = 'mitogen.parent'
-    context_class: 'Any' = None     # set where Context is defined
+    context_class: 'Any' = None
     max_message_size = MAX_MESSAGE_SIZE
     unidirectional = False
     log_level = INFO
@@ -1054,7 +1052,7 @@ class Router(Seed):
     econtext: 'Any' = None          # the ExternalContext, in a child
 
     def __init__(self, broker: Broker, context_id: int = 0, parent_ids: 'Sequence[int]' = ()) -> None:
-        self.broker, self.context_id, self.parent_ids = broker, context_id, list(parent_ids)
+        self.broker, self.context_id, self.parent_ids = broker, context_id, list(parent_ids)    # type: Any, int, Any
         self._lock = threading.RLock()
         self._handles = itertools.count(FIRST_FREE_HANDLE)
         # Under the lock, as is the next: handle -> (fn, persist, policy, respondent), as in add_handler().
@@ -1210,17 +1208,16 @@ class Router(Seed):
 
 # ---- 11: contexts, receivers, senders --------------------------------------------------------------
 
-class Context(Seed):
+class Context:
     """Stands for an interpreter somewhere, this one included. Signal: `disconnect`.
 
     Equal and hashable by router and id, which is unique in the tree; the name is for people. Can be sent in messages.
     What calls functions comes with mitogen.parent. `via` is the Context that started it, or None."""
 
-    grown_in = 'mitogen.parent'
     travels_as = 'mitogen.core.Context'
     via: 'Optional[Context]' = None
 
-    def __init__(self, router: Router, context_id: int, name: 'Optional[str]' = None) -> None:
+    def __init__(self, router: 'Any', context_id: int, name: 'Optional[str]' = None) -> None:
         self.router, self.context_id, self.name = router, context_id, name
 
     def __setstate__(self, state: 'Any') -> None:
@@ -1241,9 +1238,6 @@ class Context(Seed):
         self.router.route(msg)
 
 
-Router.context_class = Context
-
-
 class Receiver:
     """Messages to one handle of this context, for threads to wait on. Parameters as in Router.add_handler().
 
@@ -1251,7 +1245,7 @@ class Receiver:
 
     notify: 'Optional[Callable[[Any], None]]' = None
 
-    def __init__(self, router: Router, handle: 'Optional[int]' = None, persist: bool = True,
+    def __init__(self, router: 'Any', handle: 'Optional[int]' = None, persist: bool = True,
                  respondent: 'Optional[Context]' = None, policy: 'Any' = None, overwrite: bool = False) -> None:
         self.router = router
         self._latch = Latch(router.broker)
@@ -1594,6 +1588,18 @@ class Dispatcher:
 
 # ---- 15: ExternalContext ---------------------------------------------------------------------------
 
+class LeafBroker(Seed, Broker):
+    grown_in = 'mitogen.broker'
+
+
+class LeafContext(Seed, Context):
+    grown_in = 'mitogen.parent'
+
+
+class LeafRouter(Seed, Router):
+    grown_in, context_class = 'mitogen.parent', LeafContext
+
+
 class ExternalContext(Seed):
     """A child: everything between the first stage and the end of its process. `context` is its own, `parent` the
     Context that started it, `config` what that one knew: see `mitogen.boot.payload.configuration`."""
@@ -1603,13 +1609,12 @@ class ExternalContext(Seed):
     def __init__(self, config: 'Dict[str, Any]') -> None:
         self.config, self._early = config, []       # type: Dict[str, Any], List[Message]
         self._become(config['context_id'], config['parent_ids'])
-        self.broker = Broker()
-        self.router = router = Router(self.broker, config['context_id'], config['parent_ids'])
+        self.broker = LeafBroker()
+        self.router = router = LeafRouter(self.broker, config['context_id'], config['parent_ids'])
         router.__dict__.update(config['router'])
-        router.econtext = self
+        router.econtext, self.context = self, router.myself()
         router.add_handler(lambda msg: self.broker.shutdown(), SHUTDOWN, policy=has_parent_authority)
         router.add_handler(self._activate, CALL_SERVICE)
-        self.context = router.myself()
         self.parent = router.context_by_id(config['parent_ids'][0], name='parent')
         self.importer = Importer(router)
         self.dispatcher = Dispatcher(self)

@@ -138,7 +138,7 @@ class ExternalContext(mitogen.core.ExternalContext):
         self.router.log_level = NO_LOG
         self.importer.__class__ = Importer
         self.importer.begin()
-        self.router.__class__ = Router
+        self.router.__class__ = Router      # type: ignore[assignment]
         self.router.begin('context %d has detached itself from the tree' % self.context.context_id)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)

@@ -252,7 +252,7 @@ class Router(mitogen.parent.Router):
         self.id_allocator.forget(ids)
         mitogen.parent.Router._lost(self, ids, reason)
 
-    def bring_code(self, context: mitogen.core.Context, module: str, fn: Any = None) -> None:
+    def bring_code(self, context: Any, module: str, fn: Any = None) -> None:
         if context.lacks(module):
             self.responder.push_call(context, module, fn)
 

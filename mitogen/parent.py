@@ -336,7 +336,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
 
     # code
 
-    def bring_code(self, context: mitogen.core.Context, module: str, fn: 'Any' = None) -> None:
+    def bring_code(self, context: 'Any', module: str, fn: 'Any' = None) -> None:
         """Before a call: send a context the modules that it will need, as far as they are known here."""
         if context.lacks(module):
             self.relay.push(context.context_id, [module])

@@ -99,7 +99,7 @@ class BoundedStream(mitogen.core.Stream):
 
     def is_full(self) -> bool:
         """Whether so much waits for the other end that nobody may add to it: two of the largest messages."""
-        return self._queued - self._pipe.written > 2 * self.router.max_message_size
+        return self._queued - self._pipe.written > 2 * self.router.max_message_size     # type: ignore[no-any-return]
 
     def send_now(self, msg: mitogen.core.Message) -> bool:
         """Write a message past the broker, if nothing else waits to be written and the pipe takes it whole. Any thread

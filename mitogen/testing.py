@@ -218,7 +218,7 @@ class Tree:
         mitogen.parent.grow(parent.router)
         via = None if parent is self.master else self.context(parent)
         context_id = self.master.router.allocate_id(via)
-        router = mitogen.core.Router(MemoryBroker(self.clock), context_id,
+        router = mitogen.core.LeafRouter(MemoryBroker(self.clock), context_id,
                                      [parent.context_id] + parent.router.parent_ids)
         method = mitogen.method.Method(unidirectional=unidirectional)
         router.__dict__.update(parent.router._router_config(method))

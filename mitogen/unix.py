@@ -296,7 +296,7 @@ class AttachedRouter(mitogen.parent.Router):
         import mitogen.modules.responder
         return mitogen.modules.responder.Responder(self)
 
-    def bring_code(self, context: mitogen.core.Context, module: str, fn: 'Any' = None) -> None:
+    def bring_code(self, context: 'Any', module: str, fn: 'Any' = None) -> None:
         if self.stream_by_id(context.context_id) is not self.parent_stream:
             if context.lacks(module):
                 self.relay.push_call(context, module, fn)

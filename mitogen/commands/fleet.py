@@ -185,7 +185,7 @@ class Fleet:
             self._interrupt(left)
         except (KeyboardInterrupt, Stopped, BrokenPipeError):
             pass
-        self.router.broker.shutdown_timeout = SHUTDOWN_WAIT     # type: ignore[attr-defined]
+        self.router.broker.shutdown_timeout = SHUTDOWN_WAIT
         self.router.broker.shutdown()
         self.router.broker.join()
         give_up = time.monotonic() + THREADS_WAIT

@@ -8,6 +8,7 @@ import pytest
 
 import mitogen.broker
 import mitogen.core
+import mitogen.master
 import mitogen.parent
 
 
@@ -15,7 +16,7 @@ import mitogen.parent
 def leaf():
     """The router of a context without children, and the other ends of its pipes to the parent."""
     (reader, from_parent), (to_parent, writer) = os.pipe(), os.pipe()
-    router = mitogen.core.Router(mitogen.core.Broker(), 5, [0])
+    router = mitogen.core.LeafRouter(mitogen.core.LeafBroker(), 5, [0])
     router.econtext = types.SimpleNamespace(importer=types.SimpleNamespace())
     router.parent_stream = mitogen.core.Stream(router, 0, 'parent', reader, writer)
     router.broker.start_receive(router.parent_stream)
@@ -60,3 +61,10 @@ def test_of_two_threads_that_want_more_one_changes_the_broker(leaf, monkeypatch)
     mitogen.broker.grow(leaf.broker)
     others[0].join()
     assert times == [threading.get_ident()]
+
+
+@pytest.mark.parametrize('kind', [mitogen.master.Router, mitogen.parent.Router, mitogen.master.Broker,
+                                  mitogen.broker.Broker, mitogen.parent.Context])
+def test_what_is_grown_finds_its_attributes_the_quick_way(kind):
+    """With a __getattr__, even one that is never called, CPython looks up each attribute anew."""
+    assert not hasattr(kind, '__getattr__') and kind.__getattribute__ is object.__getattribute__

@@ -97,7 +97,7 @@ def test_a_call(tree, name):
 
 
 def test_a_leaf_grows_with_its_first_child(tree):
-    assert type(tree.disk.router) is mitogen.core.Router
+    assert type(tree.disk.router) is mitogen.core.LeafRouter
     listening = listen(tree.disk)
     tree.add(tree.disk)
     assert type(tree.disk.router) is mitogen.parent.Router

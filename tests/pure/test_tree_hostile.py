@@ -251,7 +251,7 @@ def test_a_value_does_not_make_a_leaf_grow(tree):
     context = maker + b'(\x8c\x14mitogen.core.ContextK\x01\x8c\x01atR'
     with pytest.raises(mitogen.core.StreamError):
         mitogen.core.decode(b'\x80\x04' + context + b'K\x01a.', tree.cache.router)
-    assert type(tree.cache.router) is mitogen.core.Router
+    assert type(tree.cache.router) is mitogen.core.LeafRouter
 
 
 @pytest.mark.parametrize('request_', [

@@ -81,7 +81,7 @@ def test_a_leaf_that_waits_hears_it_too(tree, name):
     tree.settle()
     tree.cut(tree.app)
     tree.settle()
-    assert type(tree[name].router) is mitogen.core.Router
+    assert type(tree[name].router) is mitogen.core.LeafRouter
     assert why(receiver) == 'app is gone: connection closed'
 
 
