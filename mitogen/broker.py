@@ -1,7 +1,7 @@
 """
 The rest of the broker: what a process with many streams needs.
 
-Ring 1. A leaf's `mitogen.core.Broker` polls five descriptors and knows no time; this one has timers, epoll or
+Ring 1. `mitogen.core.Broker`, a leaf's, polls five descriptors and knows no time; this one has timers, epoll or
 kqueue, and an end that waits for others. Everything here runs on the broker thread unless it says otherwise.
 """
 

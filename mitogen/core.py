@@ -465,20 +465,20 @@ except ImportError:         # Python 3.6, and interpreters without the C half
 class Seed:
     """An object of a leaf, which becomes its namesake of ring 1 when something is asked of it that only that has. Its
     class changes; the object stays the same, because handlers, streams and user code hold it. `grown_in` is the module
-    of that class, and of a function ``grow(seed)``. In a master all of them are grown from the start: there Router,
-    Broker and Context must not inherit __getattr__, with which CPython finds every attribute the slow way."""
+    of that class, and of a function ``grow(seed)``. In a master all of them are grown from the start: there Router and
+    Broker must not inherit __getattr__, with which CPython finds every attribute the slow way."""
 
     grown_in = ''
 
     def __getattr__(self, name: str) -> 'Any':
         kind = type(self)
-        if name[0] == '_' or kind.__module__ != __name__:
-            raise AttributeError('%s has no attribute %r' % (kind.__name__, name))
+        if name[0] == '_' or kind.__module__ != __name__:       # it was grown from the start, or by now
+            return object.__getattribute__(self, name)
         try:
-            __import__(self.grown_in)
+            __import__(kind.grown_in)
         except ImportError as exc:
             raise AttributeError('%s: %s' % (name, exc)) from exc
-        sys.modules[self.grown_in].grow(self)
+        sys.modules[kind.grown_in].grow(self)
         return getattr(self, name)
 
 
@@ -1039,12 +1039,12 @@ class Stream(BasicStream):
 class Router:
     """Carries messages between the contexts around it and the handles of its own. Signal: `shutdown`.
 
-    This is a leaf's: all it knows is its parent. `mitogen.parent.Router` has children, and routes between them.
+    This is as much as a leaf needs: it knows its parent. `mitogen.parent.Router` has children, and routes between them.
 
     :param context_id: id of the context that it belongs to; `parent_ids`: those of its parent, the parent's, and so on.
     :ivar unidirectional: contexts below may talk only with those above, not with each other."""
 
-    context_class: 'Any' = None
+    context_class: 'Any' = None     # set where Context is defined
     max_message_size = MAX_MESSAGE_SIZE
     unidirectional = False
     log_level = INFO
@@ -1208,12 +1208,13 @@ class Router:
 
 # ---- 11: contexts, receivers, senders --------------------------------------------------------------
 
-class Context:
+class Context(Seed):
     """Stands for an interpreter somewhere, this one included. Signal: `disconnect`.
 
     Equal and hashable by router and id, which is unique in the tree; the name is for people. Can be sent in messages.
     What calls functions comes with mitogen.parent. `via` is the Context that started it, or None."""
 
+    grown_in = 'mitogen.parent'
     travels_as = 'mitogen.core.Context'
     via: 'Optional[Context]' = None
 
@@ -1236,6 +1237,9 @@ class Context:
         """Send `msg` to this context; raise Error when the broker has ended. Any thread."""
         msg.dst_id = self.context_id
         self.router.route(msg)
+
+
+Router.context_class = Context
 
 
 class Receiver:
@@ -1592,12 +1596,8 @@ class LeafBroker(Seed, Broker):
     grown_in = 'mitogen.broker'
 
 
-class LeafContext(Seed, Context):
-    grown_in = 'mitogen.parent'
-
-
 class LeafRouter(Seed, Router):
-    grown_in, context_class = 'mitogen.parent', LeafContext
+    grown_in = 'mitogen.parent'
 
 
 class ExternalContext(Seed):

@@ -4,6 +4,7 @@ Between logging and the wire: records of a child leave it here, and arrive in th
 Ring 1. A leaf fetches this when somebody imports logging there.
 """
 
+import contextlib
 import logging
 import re
 import sys
@@ -32,11 +33,12 @@ def log(level: int, fmt: str, *args: 'Any') -> None:
     Raises nothing, whatever handlers the program has: the broker calls this where it has failed already.
     """
     failed = level >= logging.ERROR and sys.exc_info()[0] is not None
-    try:
-        logging.getLogger('mitogen').log(level, fmt, *args, exc_info=failed)
-    except Exception:
-        if sys.stderr is not None:
-            traceback.print_exc()
+    with contextlib.suppress(Exception):        # standard error is closed, too
+        try:
+            logging.getLogger('mitogen').log(level, fmt, *args, exc_info=failed)
+        except Exception:
+            if sys.stderr is not None:
+                traceback.print_exc()
 
 
 class _Mask:

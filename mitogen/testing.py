@@ -219,7 +219,7 @@ class Tree:
         via = None if parent is self.master else self.context(parent)
         context_id = self.master.router.allocate_id(via)
         router = mitogen.core.LeafRouter(MemoryBroker(self.clock), context_id,
-                                     [parent.context_id] + parent.router.parent_ids)
+                                         [parent.context_id] + parent.router.parent_ids)
         method = mitogen.method.Method(unidirectional=unidirectional)
         router.__dict__.update(parent.router._router_config(method))
         node = self.nodes[context_id] = Node(name or 'context-%d' % context_id, router, parent)

@@ -1,6 +1,8 @@
 """What children log and print arrives in the master's log, whole, in order, and harmless."""
 
+import io
 import logging
+import sys
 import time
 
 import pytest
@@ -263,14 +265,19 @@ def test_logging_is_not_imported_for_nothing(web):
     assert web.call(targets_calls.is_loaded, 'logging') is False
 
 
-
 class Failing(logging.Handler):
     def emit(self, record):
         raise ValueError('no space left')
 
 
-def test_a_handler_of_the_program_that_raises(web, monkeypatch):
+@pytest.mark.parametrize('stderr', ['open', 'closed', 'none'])
+def test_a_handler_of_the_program_that_raises(web, monkeypatch, stderr):
+    """Nor does it matter that there is nowhere to say so."""
     monkeypatch.setattr(logging.root, 'handlers', [Failing()])
+    if stderr != 'open':
+        monkeypatch.setattr(sys, 'stderr', io.StringIO() if stderr == 'closed' else None)
+    if stderr == 'closed':
+        sys.stderr.close()
     web.call(targets_logs.log, 'web', 'ERROR', 'words')
     assert web.call(targets.echo, 1) == 1
     mitogen.core.log(mitogen.core.ERROR, 'of our own')

@@ -1,5 +1,6 @@
 """A leaf's objects become those of a parent while other threads use them: each is whole before its class changes."""
 
+import builtins
 import os
 import threading
 import types
@@ -47,6 +48,27 @@ def test_nothing_is_missing_when_the_class_changes(leaf, monkeypatch):
     assert not late
 
 
+@pytest.mark.parametrize('which, name', [('router', 'allocate_id'), ('broker', 'timers'), ('context', 'call')])
+def test_a_thread_that_was_about_to_do_what_another_has_done(leaf, monkeypatch, which, name):
+    """Both begin to import; one has not come back from that when the other has changed the class."""
+    seed = {'router': leaf, 'broker': leaf.broker, 'context': leaf.context_by_id(7)}[which]
+    importing, begun, grown, found = builtins.__import__, threading.Event(), threading.Event(), []
+
+    def slowly(module, *args, **kwargs):
+        if threading.current_thread() is other and not begun.is_set():
+            begun.set()
+            grown.wait(10)
+        return importing(module, *args, **kwargs)
+    other = threading.Thread(target=lambda: found.append(getattr(seed, name)))
+    monkeypatch.setattr(builtins, '__import__', slowly)
+    other.start()
+    assert begun.wait(10)
+    assert getattr(seed, name)
+    grown.set()
+    other.join()
+    assert len(found) == 1
+
+
 def test_of_two_threads_that_want_more_one_changes_the_broker(leaf, monkeypatch):
     prepare, times, others = mitogen.broker._prepare, [], []
 
@@ -64,7 +86,7 @@ def test_of_two_threads_that_want_more_one_changes_the_broker(leaf, monkeypatch)
 
 
 @pytest.mark.parametrize('kind', [mitogen.master.Router, mitogen.parent.Router, mitogen.master.Broker,
-                                  mitogen.broker.Broker, mitogen.parent.Context])
+                                  mitogen.broker.Broker])
 def test_what_is_grown_finds_its_attributes_the_quick_way(kind):
     """With a __getattr__, even one that is never called, CPython looks up each attribute anew."""
     assert not hasattr(kind, '__getattr__') and kind.__getattribute__ is object.__getattribute__

@@ -69,7 +69,7 @@ MEMBERS = {
 #: Names that a reader of the source could take for public, and that are not, by module.
 INTERNAL = {
     'mitogen.core': 'encode decoder decode Framer Module ModuleTable Seed log Side BasicStream Stream Importer '
-                    'forward_log LineForwarder LoggingWatch Dispatcher LeafBroker LeafContext LeafRouter name_process',
+                    'forward_log LineForwarder LoggingWatch Dispatcher LeafBroker LeafRouter name_process',
     'mitogen.parent': 'is_from_neighbour grow',
     'mitogen.master': 'IdAllocator no_services',
     'mitogen.call': 'function_name encoded when_arrived',
