@@ -28,14 +28,16 @@ _UNUSUAL = re.compile('[^ -~\n\t]+')
 
 
 def log(level: int, fmt: str, *args: 'Any') -> None:
-    """Log what the library itself has to say in a master; from level ERROR on with the current exception.
+    """Log what the library itself has to say in a master; from level ERROR on with the current exception."""
+    _log_safely('mitogen', level, fmt, *args, exc_info=level >= logging.ERROR and sys.exc_info()[0] is not None)
 
-    Raises nothing, whatever handlers the program has: the broker calls this where it has failed already.
-    """
-    failed = level >= logging.ERROR and sys.exc_info()[0] is not None
+
+def _log_safely(name: str, level: int, fmt: str, *args: 'Any', exc_info: bool = False) -> None:
+    """Log, and raise nothing, whatever handlers the program has: the broker does this in the middle of its work, and
+    where it has failed already."""
     with contextlib.suppress(Exception):        # standard error is closed, too
         try:
-            logging.getLogger('mitogen').log(level, fmt, *args, exc_info=failed)
+            logging.getLogger(name).log(level, fmt, *args, exc_info=exc_info)
         except Exception:
             if sys.stderr is not None:
                 traceback.print_exc()
@@ -122,9 +124,8 @@ class MessageLog:
         router.routes.remembers = False
 
     def _log(self, msg: Message, stream: 'Any') -> None:
-        logging.getLogger('mitogen.io').debug(
-            '%s to %s, handle %d, %d bytes%s', msg.src_id, msg.dst_id, msg.handle, len(msg.data),
-            ', dead: ' + msg.reason if msg.is_dead else '')
+        _log_safely('mitogen.io', logging.DEBUG, '%s to %s, handle %d, %d bytes%s', msg.src_id, msg.dst_id, msg.handle,
+                    len(msg.data), ', dead: ' + msg.reason if msg.is_dead else '')
         self._forward(msg, stream)
 
 

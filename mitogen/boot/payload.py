@@ -25,12 +25,13 @@ MAX_PAYLOAD = 10240
 MAX_COMMAND = 400
 
 
-#: What COMPILED runs. `core` is there; the program may be older than what its interpreter's name stands for by now.
+#: What COMPILED runs. `core` is there, and stays for children of the child; the program may be older than what its
+#: interpreter's name stands for by now.
 RUN = '''
 if sys.hexversion >> 16 != %d:
     sys.exit('Python was replaced by another version since the parent of this process started')
 module = sys.modules['mitogen.core'] = type(sys)('mitogen.core')
-module.CODE = core      # its own children want it too
+module.CODE = core
 exec(marshal.loads(zlib.decompress(core)), module.__dict__)
 exec(%r, module.__dict__)
 '''

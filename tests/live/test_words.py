@@ -190,6 +190,19 @@ def test_each_message_can_be_logged_without_what_is_in_it(message_log):
     assert not any('a secret' in text for text in records)
 
 
+class Failing(logging.Handler):
+    def emit(self, record):
+        raise ValueError('no space left')
+
+
+def test_a_message_that_cannot_be_logged_goes_its_way(message_log, monkeypatch):
+    def main(router):
+        child = router.local()
+        monkeypatch.setattr(logging.getLogger('mitogen.io'), 'handlers', [Failing()])
+        return child.call(targets.echo, 1)
+    assert mitogen.utils.run_with_router(main) == 1
+
+
 def test_of_messages_that_pass_through_each_is_logged(message_log):
     def main(router):
         one, other = router.local(), router.local()

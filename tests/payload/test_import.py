@@ -60,6 +60,16 @@ def test_importing_the_master_changes_nothing():
     assert changes(sys.executable, ['mitogen.master']) == {}
 
 
+def test_what_a_master_imports():
+    """No more than it needs. And logging, for the first time, not on the broker thread: there nobody could help if no
+    descriptor is left, and a fork at that moment would inherit the lock of an import that nobody ends."""
+    code = ('import sys, mitogen.master; print(*sorted({"logging", "traceback", "typing", "hashlib", "pkgutil", '
+            '"subprocess", "random"} & set(sys.modules)))')
+    done = subprocess.run([sys.executable, '-S', '-c', code], env={'PYTHONPATH': support.import_path()}, timeout=60,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert (done.stdout, done.stderr) == (b'logging traceback\n', b'')
+
+
 def test_importing_anything_changes_nothing():
     # Those of Ansible need ansible-core.
     apart = ('__init__.py', '__main__.py', 'ansible/connection.py', 'ansible/becoming.py', 'ansible/packed.py',
