@@ -160,8 +160,8 @@ class Broker(mitogen.core.Broker):
     :ivar busy: whatever is put in here keeps the broker, up to `shutdown_timeout`, from ending.
     """
 
-    #: Seconds that streams have to end in good order once shutdown() was called.
-    shutdown_timeout = 3.0
+    #: Seconds that streams have to end in good order once shutdown() was called: as long as user code, see EXIT_GRACE.
+    shutdown_timeout = mitogen.core.EXIT_GRACE
 
     if TYPE_CHECKING:       # see _prepare()
         timers: 'Timers'

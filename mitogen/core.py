@@ -73,8 +73,9 @@ CHUNK_SIZE = 131072
 MAX_MESSAGE_SIZE = 128 << 20
 #: Seconds that an import waits for the parent, which answers in milliseconds: by then the network is frozen.
 MODULE_TIMEOUT = 60.0
-#: Seconds that user code may go on once its parent is gone or has asked for the end.
-EXIT_GRACE = 3.0
+#: Seconds that user code may go on once its parent is gone or has asked for the end. Twice that, where a hop hangs and
+#: those behind it only learn when it has ended, is still within the five seconds that a lost family has.
+EXIT_GRACE = 2.0
 #: Longest line of standard output that is kept together on its way to the log.
 MAX_LINE = 65536
 #: Failed pipelined chains that a child remembers: a master that forgets to reset them must not fill it.
