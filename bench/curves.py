@@ -54,6 +54,7 @@ CURVES = {
     'size': Curve([4 ** power for power in range(3, 14)], [64, 4 ** 10], 'bytes of a call'),
     'contexts': Curve([1, 3, 10, 30, 100, 200, 300], [2], 'contexts: start, calls, memory, descriptors'),
     'threads': Curve([1, 2, 4, 8, 16, 32], [2], 'threads that call'),
+    'busy': Curve([0, 1, 2, 4, 8], [1], 'programs that compute meanwhile'),
     'imports': Curve([1, 10, 30, 100, 200, 300], [3], 'modules of a package'),
     'delay': Curve([0, 10, 50], [1], 'milliseconds each way to the machine that imports 100 modules'),
 }

@@ -128,6 +128,24 @@ def threads(router, count, seconds):
     return {'calls': sum(done) / took}
 
 
+def busy(router, count, seconds):
+    """Calls beside so many programs that compute: all of them, also those that had to wait for the processor."""
+    import subprocess
+    context = router.local()
+    context.call(nothing)
+    programs = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(count)]
+    try:
+        start, calls = now(), 0
+        while now() < start + 4 * seconds:      # what the system gives to whom, evens out slowly
+            context.call(nothing)
+            calls += 1
+        return {'seconds': (now() - start) / calls}
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
 def make_package(count):
     """Make a package of so many modules that only this process finds, each imported by another; return its name."""
     import tempfile
@@ -171,7 +189,7 @@ def delay(router, milliseconds, seconds):
     return {'seconds': now() - start}
 
 
-CURVES = {'size': size, 'contexts': contexts, 'threads': threads, 'imports': imports, 'delay': delay}
+CURVES = {'size': size, 'contexts': contexts, 'threads': threads, 'busy': busy, 'imports': imports, 'delay': delay}
 
 
 def main(curve, x, seconds):

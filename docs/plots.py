@@ -45,6 +45,9 @@ PLOTS = {
     'rates': ('Calls per second against the number of contexts and of threads', [
         Panel('thousand calls per second', 'contexts', 'calls', 'contexts, one thread', CONTEXTS, 1000, log_x=True),
         Panel('thousand calls per second', 'threads', 'calls', 'threads, a context each', THREADS, 1000, log_x=True)]),
+    'busy': ('Time of a call against the number of programs that compute meanwhile', [
+        Panel('time of a call', 'busy', 'seconds', 'programs that compute', {0: '0', 1: '1', 2: '2', 4: '4', 8: '8'},
+              log_y=True)]),
     'starts': ('Time to start contexts against their number', [
         Panel('seconds until all have answered', 'contexts', 'start', 'contexts', HUNDREDS)]),
     'costs': ('Memory and descriptors against the number of contexts', [

@@ -673,6 +673,8 @@ POLLIN, POLLOUT = 1, 4      # the same for poll and epoll, on every system
 NAP = 0.01
 #: Seconds of a short wait: the next will be short too, and is spent awake.
 BRISK = 0.0003
+#: Short waits that are spent asleep, at most, where others want the processor.
+RESTS = 1 << 10
 
 # glibc gives back free memory at once, and fetches it anew, page by page, for each large message: until it sees a block
 # as large as this go, none of whose pages is touched. mallopt(3): M_MMAP_THRESHOLD. What is forked knows it already.
@@ -687,7 +689,7 @@ class Broker:
     work, one at a time. The own thread rests while others come back for it again and again."""
 
     # `_dozing`: the own thread sleeps until called; `_interruptible`: the driver waits, see hold().
-    stopping = _closed = _brisk = _dozing = _interruptible = False
+    stopping = _closed = _dozing = _interruptible = False
     _held: 'Optional[Function]' = None
     _poll: 'Any' = None                             # what waits for the descriptors, if it still fits
 
@@ -697,6 +699,8 @@ class Broker:
         # Id of the thread at work, 0: none; how often one that waits took that over; who else did, since then; who is
         # about to wait, so that what it sends can go out then.
         self._driver, self._drives, self._sent, self.coming = -1, 0, 0, 0       # type: int, int, int, Any
+        # Whether to wait awake; if negative, through how many waits to sleep. How many went well since it was negative.
+        self._brisk, self._calm = 0, RESTS
         self._waiting: 'Dict[int, Any]' = {}        # thread -> the queue that it waits in while another works
         self._call: 'Any' = SimpleQueue()           # what calls it
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
@@ -874,12 +878,18 @@ class Broker:
         start = time.monotonic()
         self._interruptible = True
         # While answers come fast, stay awake: to fall asleep and be woken takes longer than many a call.
-        while self._brisk and not events and time.monotonic() - start < BRISK:
+        while self._brisk > 0 and not events and time.monotonic() - start < BRISK:
             os.sched_yield()
             events = self._ready(0)
+        # But where others want the processor, who stays awake gets it after them, and who is woken before them. If that
+        # happens, sleep through the next waits: through more if it happens often. Once in a while it means nothing.
+        if time.monotonic() - start > 2 * BRISK:
+            self._brisk, self._calm = -RESTS // self._calm, 1
+        elif events:
+            self._calm += 1
         events = events or self._ready(0 if self._held else timeout)
         self._interruptible = False
-        self._brisk = time.monotonic() - start < BRISK
+        self._brisk = min(self._brisk + 1, time.monotonic() - start < BRISK)
         for fd, event in events:
             # An error or a hang-up counts as both: the read or write that follows will find out. Looked up again
             # each time, as an earlier event of this round may have closed the descriptor.
@@ -1060,7 +1070,7 @@ class Router:
         self._handlers: 'Dict[int, Tuple[Any, ...]]' = {}
         self._awaiting: 'Dict[int, Set[int]]' = {}          # respondent's id -> handles that await it
         self._contexts: 'Any' = weakref.WeakValueDictionary()
-        self.add_handler(self._on_del_route, DEL_ROUTE, policy=has_parent_authority)
+        self.add_handler(lambda msg: self._lost(*msg.unpickle()), DEL_ROUTE, policy=has_parent_authority)
         listen(broker, 'exit', self._on_broker_exit)
 
     def myself(self) -> 'Context':
@@ -1169,10 +1179,6 @@ class Router:
             except KeyError:        # its owner closed it a moment ago
                 return
         _attempt((fn, msg), fn, (msg,), {})
-
-    def _on_del_route(self, msg: Message) -> None:
-        """The parent says that contexts are gone of which we know."""
-        self._lost(*msg.unpickle())
 
     def _on_stream_lost(self, stream: Stream, reason: str) -> None:
         """Our own parent is gone; the broker's end will wake everyone."""
@@ -1344,9 +1350,8 @@ class Importer(Seed):
         self.router = router
         self._lock = threading.RLock()
         self._waiting: 'Dict[str, List[Callable[[Module], None]]]' = {}     # under the lock, and the table's growth
-        router.add_handler(self._on_load_module, LOAD_MODULE, policy=has_parent_authority)
-        # After a fork another router's importer stands there, with a broker that is no more.
-        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Importer)] + [self]
+        router.add_handler(lambda msg: self._loaded(Module(*msg.unpickle())), LOAD_MODULE, policy=has_parent_authority)
+        sys.meta_path.append(self)
 
     def ask(self, fullname: str, then: 'Callable[[Module], None]', wanted: str = '') -> None:
         """Call ``then(module)`` once it is known whether there is such a module; at once when it already is. It may
@@ -1369,9 +1374,6 @@ class Importer(Seed):
             return latch.get(MODULE_TIMEOUT)        # type: ignore[no-any-return]
         except Error as exc:
             raise ImportError('%s did not come: %s' % (fullname, exc)) from None
-
-    def _on_load_module(self, msg: Message) -> None:
-        self._loaded(Module(*msg.unpickle()))
 
     def _loaded(self, module: Module) -> None:
         with self._lock:
@@ -1619,7 +1621,10 @@ class ExternalContext(Seed):
         self.parent = router.context_by_id(config['parent_ids'][0], name='parent')
         self.importer = Importer(router)
         self.dispatcher = Dispatcher(self)
-        listen(self.broker, 'shutdown', self._end_soon)
+        # Once the end has begun, user code that does not come back must not keep the process alive.
+        timer = threading.Timer(EXIT_GRACE, os._exit, (1,))
+        timer.daemon = True
+        listen(self.broker, 'shutdown', timer.start)
 
     def main(self, *link: int) -> None:
         """Live until the parent is lost or has asked for the end. Main thread. `link`: descriptors that the parent
@@ -1664,13 +1669,6 @@ class ExternalContext(Seed):
             # Line by line, so that print() is seen when it happens.
             setattr(sys, name, open(fd, 'w', 1, encoding='utf-8', errors='backslashreplace', closefd=False))
         self.broker.start_receive(stream)
-
-    def _end_soon(self) -> None:
-        """The end has begun. User code that does not come back must not keep the process alive."""
-        def end() -> None:
-            time.sleep(EXIT_GRACE)
-            os._exit(1)
-        threading.Thread(target=end, daemon=True).start()
 
     def _activate(self, msg: Message) -> None:
         """The first calls of services: what serves those is of ring 1, and imported on a thread that can wait."""

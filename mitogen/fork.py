@@ -128,6 +128,9 @@ def _put_right() -> None:
     """Undo what a child must not share with its parent."""
     sys.setprofile(None)            # it profiles the parent's thread
     signal.set_wakeup_fd(-1)        # that of an event loop: our signals would wake the parent's
+    # Of the router that was forked, whose broker is no more.
+    old = mitogen.core.Importer, mitogen.core.LoggingWatch
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, old)]
     if sys.version_info < (3, 7):   # newer ones see to these themselves
         if 'random' in sys.modules:
             sys.modules['random'].seed()

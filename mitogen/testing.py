@@ -26,6 +26,7 @@ import importlib
 import itertools
 import os
 import random as random_module
+import sys
 import threading
 import time
 from collections.abc import Hashable, Iterator
@@ -74,9 +75,8 @@ class _Importer(mitogen.modules.loader.Importer):
     """An importer that only other contexts ask: it does not enter the import system of this process."""
 
     def __init__(self, router: mitogen.core.Router) -> None:
-        self.table, self.router = mitogen.core.ModuleTable(), router
-        self._lock, self._waiting = threading.RLock(), {}
-        router.add_handler(self._on_load_module, mitogen.core.LOAD_MODULE, policy=mitogen.core.has_parent_authority)
+        super().__init__(router)
+        sys.meta_path.remove(self)
 
 
 class _Responder(mitogen.modules.responder.Responder):

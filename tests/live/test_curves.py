@@ -11,7 +11,6 @@ import programs
 import support
 
 CURVES = support.checkout() / 'bench' / 'curves.py'
-LOCAL = ['--curve=size', '--curve=contexts', '--curve=threads', '--curve=imports']
 
 
 def curves(folder, *options):
@@ -38,11 +37,11 @@ def test_it_measures_all_curves_and_draws_them(tmp_path):
     status, output, figures = curves(tmp_path, '--alone')
     assert status == 0
     far = set() if 'curve delay left out: ' in output else {'delay'}
-    assert set(figures) == {'size', 'contexts', 'threads', 'imports'} | far
+    assert set(figures) == {'size', 'contexts', 'threads', 'busy', 'imports'} | far
     for lines in [lines for curve in figures.values() for lines in curve.values()]:
         assert set(lines) == {'ours'} and all(value > 0 for value in lines['ours'].values())
     assert figures['contexts']['descriptors']['ours']['2'] > 4
-    for name in 'latency', 'rates', 'starts', 'costs':
+    for name in 'latency', 'rates', 'busy', 'starts', 'costs':
         assert '<circle' in (tmp_path / 'plots' / (name + '-dark.svg')).read_text()
 
 
