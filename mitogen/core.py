@@ -371,7 +371,8 @@ class Framer:
         self._max = max_message_size
         self._rest = b''                                            # part of a header
         self._begun: 'Optional[Message]' = None                     # the message that is under way
-        self._body, self._missing = BytesIO(), 0                    # what of it is here, bytes that are not
+        # What of it is here, in room for all (to grow moves it; room takes addresses only), and how many bytes are not.
+        self._body, self._missing = None, 0     # type: Any, int
 
     def receive(self, data: bytes) -> 'List[Message]':
         """Return the messages that `data` completes; raise StreamError when they are not ours, or too large."""
@@ -386,14 +387,15 @@ class Framer:
                     raise StreamError(TOO_LARGE, self._missing, self._max)
                 self._begun = Message(dst, src, auth, handle, reply)
                 start += HEADER.size
+                self._body = len(data) - start < self._missing and BytesIO(bytes(self._missing))
             piece = data[start:start + self._missing]
             start += len(piece)
             self._missing -= len(piece)
-            if self._missing or self._body.tell():      # one of several
+            if self._body:      # one of several
                 self._body.write(piece)
                 if self._missing:
                     break
-                piece, self._body = self._body.getvalue(), BytesIO()
+                piece, self._body = self._body.getvalue(), None
             self._begun.data = piece
             found.append(self._begun)
             self._begun = None
@@ -882,7 +884,7 @@ class Broker:
             os.sched_yield()
             events = self._ready(0)
         # But where others want the processor, who stays awake gets it after them, and who is woken before them. If that
-        # happens, sleep through the next waits: through more if it happens often. Once in a while it means nothing.
+        # happens, sleep through the next waits: through more if it happens often, as once in a while means nothing.
         if time.monotonic() - start > 2 * BRISK:
             self._brisk, self._calm = -RESTS // self._calm, 1
         elif events:

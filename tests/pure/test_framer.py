@@ -1,5 +1,8 @@
 """core, messages: the header, bytes cut into messages wherever they are cut, and what a message does."""
 
+import os
+import resource
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -62,6 +65,20 @@ def test_byte_by_byte(messages):
     assert fields(sum(found, [])) == fields(messages)
     ends = [len(packed(*messages[:i + 1])) for i in range(len(messages))]
     assert [i + 1 for i, messages in enumerate(found) if messages] == ends, 'each as soon as its last byte is there'
+
+
+def resident():
+    with open('/proc/self/statm') as fp:
+        return int(fp.read().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='how much memory this process takes is unknown here')
+def test_what_is_only_promised_takes_no_memory():
+    framers, before = [Framer() for _ in range(50)], resident()
+    header = Message(data=bytes(100 << 20), src_id=1, auth_id=1).pack()
+    for framer in framers:
+        assert framer.receive(header + b'x' * 1000) == []
+    assert resident() - before < 50 << 20
 
 
 def test_bytes_behind_belong_to_the_next():
