@@ -24,6 +24,9 @@ ASKED = 10
 #: Modules of the package that a far machine imports.
 FAR_MODULES = 100
 
+#: A program that computes until whoever started it is gone.
+COMPUTE = 'import os; parent = os.getppid()\nwhile os.getppid() == parent: pass'
+
 
 def nothing():
     pass
@@ -131,10 +134,11 @@ def threads(router, count, seconds):
 def busy(router, count, seconds):
     """Calls beside so many programs that compute: all of them, also those that had to wait for the processor."""
     import subprocess
-    context = router.local()
+    context, programs = router.local(), []
     context.call(nothing)
-    programs = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(count)]
     try:
+        for _ in range(count):
+            programs.append(subprocess.Popen([sys.executable, '-c', COMPUTE]))
         start, calls = now(), 0
         while now() < start + 4 * seconds:      # what the system gives to whom, evens out slowly
             context.call(nothing)

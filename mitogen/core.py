@@ -71,6 +71,8 @@ FIRST_FREE_HANDLE = 1000    # those below are the fixed ones
 CHUNK_SIZE = 131072
 #: Largest message that a router carries. Every hop holds it whole in memory; larger transfers come in pieces.
 MAX_MESSAGE_SIZE = 128 << 20
+#: Bytes of a message that have room from its header on, as to grow moves it. No child shall promise all addresses away.
+ROOM = 31 << 20
 #: Seconds that an import waits for the parent, which answers in milliseconds: by then the network is frozen.
 MODULE_TIMEOUT = 60.0
 #: Seconds that user code may go on once its parent is gone or has asked for the end. Twice that, where a hop hangs and
@@ -371,7 +373,7 @@ class Framer:
         self._max = max_message_size
         self._rest = b''                                            # part of a header
         self._begun: 'Optional[Message]' = None                     # the message that is under way
-        # What of it is here, in room for all (to grow moves it; room takes addresses only), and how many bytes are not.
+        # What of it is here, in room for all (see ROOM), and how many bytes are not.
         self._body, self._missing = None, 0     # type: Any, int
 
     def receive(self, data: bytes) -> 'List[Message]':
@@ -387,7 +389,7 @@ class Framer:
                     raise StreamError(TOO_LARGE, self._missing, self._max)
                 self._begun = Message(dst, src, auth, handle, reply)
                 start += HEADER.size
-                self._body = len(data) - start < self._missing and BytesIO(bytes(self._missing))
+                self._body = len(data) - start < self._missing and BytesIO(bytes(min(self._missing, ROOM)))
             piece = data[start:start + self._missing]
             start += len(piece)
             self._missing -= len(piece)
@@ -675,12 +677,10 @@ POLLIN, POLLOUT = 1, 4      # the same for poll and epoll, on every system
 NAP = 0.01
 #: Seconds of a short wait: the next will be short too, and is spent awake.
 BRISK = 0.0003
-#: Short waits that are spent asleep, at most, where others want the processor.
-RESTS = 1 << 10
 
 # glibc gives back free memory at once, and fetches it anew, page by page, for each large message: until it sees a block
 # as large as this go, none of whose pages is touched. mallopt(3): M_MMAP_THRESHOLD. What is forked knows it already.
-bytes(31 << 20)
+bytes(ROOM)
 
 
 class Broker:
@@ -702,7 +702,7 @@ class Broker:
         # about to wait, so that what it sends can go out then.
         self._driver, self._drives, self._sent, self.coming = -1, 0, 0, 0       # type: int, int, int, Any
         # Whether to wait awake; if negative, through how many waits to sleep. How many went well since it was negative.
-        self._brisk, self._calm = 0, RESTS
+        self._brisk, self._calm = 0, 1000
         self._waiting: 'Dict[int, Any]' = {}        # thread -> the queue that it waits in while another works
         self._call: 'Any' = SimpleQueue()           # what calls it
         self._watched: 'Dict[int, List[Any]]' = {}  # descriptor -> [who reads, who writes]
@@ -884,9 +884,9 @@ class Broker:
             os.sched_yield()
             events = self._ready(0)
         # But where others want the processor, who stays awake gets it after them, and who is woken before them. If that
-        # happens, sleep through the next waits: through more if it happens often, as once in a while means nothing.
+        # happens, sleep through the next waits: a thousand if it happens at once again, few if it is once in a while.
         if time.monotonic() - start > 2 * BRISK:
-            self._brisk, self._calm = -RESTS // self._calm, 1
+            self._brisk, self._calm = -1000 // self._calm, 1
         elif events:
             self._calm += 1
         events = events or self._ready(0 if self._held else timeout)
@@ -1342,8 +1342,8 @@ class Channel(Sender, Receiver):
 # ---- 12: importer ----------------------------------------------------------------------------------
 
 class Importer(Seed):
-    """Gives the import system what the interpreter does not have itself, from the parent. It stands last among the
-    finders, so what is installed here wins. Any thread but the broker's; one request for each module."""
+    """Gives the import system what the interpreter does not have itself, from the parent. Any thread but the broker's;
+    one request for each module."""
 
     grown_in = 'mitogen.modules.loader'
 
@@ -1353,7 +1353,6 @@ class Importer(Seed):
         self._lock = threading.RLock()
         self._waiting: 'Dict[str, List[Callable[[Module], None]]]' = {}     # under the lock, and the table's growth
         router.add_handler(lambda msg: self._loaded(Module(*msg.unpickle())), LOAD_MODULE, policy=has_parent_authority)
-        sys.meta_path.append(self)
 
     def ask(self, fullname: str, then: 'Callable[[Module], None]', wanted: str = '') -> None:
         """Call ``then(module)`` once it is known whether there is such a module; at once when it already is. It may
@@ -1622,11 +1621,11 @@ class ExternalContext(Seed):
         router.add_handler(self._activate, CALL_SERVICE)
         self.parent = router.context_by_id(config['parent_ids'][0], name='parent')
         self.importer = Importer(router)
+        sys.meta_path.append(self.importer)     # last, so that what is installed here wins
         self.dispatcher = Dispatcher(self)
         # Once the end has begun, user code that does not come back must not keep the process alive.
-        timer = threading.Timer(EXIT_GRACE, os._exit, (1,))
-        timer.daemon = True
-        listen(self.broker, 'shutdown', timer.start)
+        listen(self.broker, 'shutdown', threading.Thread(
+            target=lambda: (time.sleep(EXIT_GRACE), os._exit(1)), daemon=True).start)  # type: ignore[func-returns-value]
 
     def main(self, *link: int) -> None:
         """Live until the parent is lost or has asked for the end. Main thread. `link`: descriptors that the parent

@@ -89,6 +89,9 @@ def _run(method: Method, router: 'Any', config: 'Dict[str, Any]', reader: int, w
         _put_right()
         if method.on_fork:
             method.on_fork()
+        # Those of the router that was forked, whose broker is no more. They gave on_fork() what was here already.
+        old = mitogen.core.Importer, mitogen.core.LoggingWatch
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, old)]
         # The master's main script is here already, unless we come from a child that never needed it.
         config = dict(config, forked=router.econtext is None or 'forked' in router.econtext.config)
         starts = [fn for fn in (config.get('on_start'), method.on_start) if fn]
@@ -128,9 +131,6 @@ def _put_right() -> None:
     """Undo what a child must not share with its parent."""
     sys.setprofile(None)            # it profiles the parent's thread
     signal.set_wakeup_fd(-1)        # that of an event loop: our signals would wake the parent's
-    # Of the router that was forked, whose broker is no more.
-    old = mitogen.core.Importer, mitogen.core.LoggingWatch
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, old)]
     if sys.version_info < (3, 7):   # newer ones see to these themselves
         if 'random' in sys.modules:
             sys.modules['random'].seed()

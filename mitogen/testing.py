@@ -26,7 +26,6 @@ import importlib
 import itertools
 import os
 import random as random_module
-import sys
 import threading
 import time
 from collections.abc import Hashable, Iterator
@@ -70,14 +69,6 @@ class ManualClock:
 
 
 # ---- trees of routers ------------------------------------------------------------------------------
-
-class _Importer(mitogen.modules.loader.Importer):
-    """An importer that only other contexts ask: it does not enter the import system of this process."""
-
-    def __init__(self, router: mitogen.core.Router) -> None:
-        super().__init__(router)
-        sys.meta_path.remove(self)
-
 
 class _Responder(mitogen.modules.responder.Responder):
     """Answers at once instead of on a thread of its own."""
@@ -138,7 +129,7 @@ class Node:
         self.router.econtext = self
         self.router.add_handler(lambda msg: self.broker.shutdown(), mitogen.core.SHUTDOWN,
                                 policy=mitogen.core.has_parent_authority)
-        self.importer = _Importer(self.router)
+        self.importer = mitogen.modules.loader.Importer(self.router)
         self.dispatcher = mitogen.core.Dispatcher(self)      # type: ignore[arg-type]
 
     def load_module(self, fullname: str) -> ModuleType:

@@ -211,6 +211,25 @@ def test_a_fork_has_what_its_parent_had(write, router, child, asked):
     assert 'x_had' not in asked
 
 
+def test_an_on_fork_has_what_is_there_and_was_not_imported(write, child):
+    write({'x_late.py': 'HERE = True\n', 'x_forks.py': """
+import os
+import mitogen.core
+
+if os.environ.get('NEVER'):
+    import x_late
+
+def hook():
+    import x_late
+    assert x_late.HERE
+
+@mitogen.core.takes_router
+def fork(router):
+    return router.fork(on_fork=hook).call(os.getpid) != os.getpid()
+"""})
+    assert child.call(function('x_forks', 'fork'))
+
+
 # ---- Who is served what
 
 

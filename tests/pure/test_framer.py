@@ -67,18 +67,28 @@ def test_byte_by_byte(messages):
     assert [i + 1 for i, messages in enumerate(found) if messages] == ends, 'each as soon as its last byte is there'
 
 
-def resident():
+def memory(column):
+    """Bytes of this process: its addresses (0), what of them is memory (1)."""
     with open('/proc/self/statm') as fp:
-        return int(fp.read().split()[1]) * resource.getpagesize()
+        return int(fp.read().split()[column]) * resource.getpagesize()
 
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='how much memory this process takes is unknown here')
-def test_what_is_only_promised_takes_no_memory():
-    framers, before = [Framer() for _ in range(50)], resident()
+def test_what_is_only_promised_takes_hardly_any_memory_and_few_addresses():
+    framers, before, addresses = [Framer() for _ in range(50)], memory(1), memory(0)
     header = Message(data=bytes(100 << 20), src_id=1, auth_id=1).pack()
     for framer in framers:
         assert framer.receive(header + b'x' * 1000) == []
-    assert resident() - before < 50 << 20
+    assert memory(1) - before < 50 << 20 and memory(0) - addresses < 50 * 32 << 20
+
+
+@pytest.mark.parametrize('size', [mitogen.core.ROOM + more for more in (-1, 0, 1, 1 << 20)])
+def test_more_than_there_is_room_for_at_first(size):
+    msg, framer = Message(1, 2, 3, 4, 5, b'0123456789abcdef' * (size // 16) + b'x' * (size % 16)), Framer()
+    data, found = packed(msg), []
+    for start in range(0, len(data), 1 << 22):
+        found += framer.receive(data[start:start + (1 << 22)])
+    assert [one.data == msg.data for one in found] == [True]
 
 
 def test_bytes_behind_belong_to_the_next():

@@ -9,6 +9,7 @@ import mitogen.core
 
 QUICK = 2e-6        # seconds of a look that finds nothing, when nobody else wants the processor
 SLICE = 3e-3        # of one that had to wait until a program that computes was done
+RESTS = 1000        # waits that are spent asleep, at most, after which it is tried again
 SOON = [(-1, mitogen.core.POLLIN)]
 
 
@@ -75,12 +76,12 @@ def test_a_delay_once_in_a_while_changes_little(broker):
 def test_beside_a_program_that_computes_waits_are_spent_asleep(broker):
     naps(broker, 10)
     broker.looks = itertools.repeat(SLICE)
-    assert naps(broker, 10 * mitogen.core.RESTS) >= 9.9 * mitogen.core.RESTS
+    assert naps(broker, 10 * RESTS) >= 9.9 * RESTS
 
 
 def test_once_that_program_has_ended_waits_are_spent_awake_again(broker):
     broker.looks = itertools.repeat(SLICE)
-    naps(broker, 2 * mitogen.core.RESTS)
+    naps(broker, 2 * RESTS)
     broker.looks = itertools.repeat(QUICK)
-    naps(broker, mitogen.core.RESTS + 1)
+    naps(broker, RESTS + 1)
     assert naps(broker, 1000) == 0
