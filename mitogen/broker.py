@@ -160,8 +160,9 @@ class Broker(mitogen.core.Broker):
     :ivar busy: whatever is put in here keeps the broker, up to `shutdown_timeout`, from ending.
     """
 
-    #: Seconds that streams have to end in good order once shutdown() was called: as long as user code, see EXIT_GRACE.
-    shutdown_timeout = mitogen.core.EXIT_GRACE
+    #: Seconds that streams have to end in good order once shutdown() was called. After EXIT_GRACE it would be too late
+    #: to kill what is left.
+    shutdown_timeout = mitogen.core.EXIT_GRACE - 0.5
 
     if TYPE_CHECKING:       # see _prepare()
         timers: 'Timers'

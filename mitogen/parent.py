@@ -187,6 +187,7 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
         self.add_handler(self._on_del_route, DEL_ROUTE, policy=is_from_neighbour, overwrite=True)
         self.add_handler(self._on_detaching, mitogen.core.DETACHING, policy=is_from_neighbour)
         mitogen.core.listen(self.broker, 'shutdown', self._on_shutdown)
+        mitogen.core.listen(self.broker, 'exit', self._kill_what_is_left)
 
     def _make_relay(self) -> 'Any':
         return mitogen.modules.relay.Relay(self)
@@ -368,10 +369,18 @@ class Router(mitogen.connect.Connector, mitogen.core.Router):
             msg.stream.let_go()
             msg.reply(None)
 
+    def _living(self) -> 'List[mitogen.boot.connection.ChildStream]':
+        return [stream for stream in self.broker.busy
+                if isinstance(stream, mitogen.boot.connection.ChildStream) and stream.router is self]
+
     def _on_shutdown(self) -> None:
-        for stream in list(self.broker.busy):
-            if isinstance(stream, mitogen.boot.connection.ChildStream) and stream.router is self:
-                stream.on_shutdown()
+        for stream in self._living():
+            stream.on_shutdown()
+
+    def _kill_what_is_left(self) -> None:
+        """Of programs whose connection is closed: they have had their time, and nobody will see to them any more."""
+        for stream in self._living():
+            stream.process.kill()
 
 
 def grow(seed: 'Any') -> None:

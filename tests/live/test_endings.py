@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -230,6 +231,19 @@ def test_disconnect_of_a_child_that_stands_still(router, child):
     router.disconnect(child)
     reason_of(call)
     wait_until_gone(pid)
+
+
+@pytest.mark.parametrize('streams', ['', '<&- >&- 2>&-'], ids=['holds its streams', 'closes them'])
+def test_a_program_between_that_does_not_end_goes_with_the_context_that_started_it(router, child, tmp_path, streams):
+    # As a `sudo` or `ssh` that hangs, after the interpreter behind it has ended.
+    script, note = tmp_path / 'python', tmp_path / 'pid'
+    script.write_text('#!/bin/sh\ntrap "" TERM HUP INT\necho $$ > %s\n%s "$@"\nexec sleep 60 %s\n'
+                      % (note, sys.executable, streams))
+    script.chmod(0o755)
+    pids = [pid_of(router.local(via=child, python_path=str(script))), pid_of(child), int(note.read_text())]
+    assert len(set(pids)) == 3 and all(map(support.is_running, pids))
+    child.shutdown()
+    wait_until_gone(*pids)
 
 
 # ---- The router's own end
