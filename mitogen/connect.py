@@ -291,8 +291,8 @@ class Connector:
     def cancel_child(self: 'Any', context_id: int) -> None:
         """End a child of this context, or the attempt to start it. Any thread."""
         def cancel() -> None:
-            for stream in list(self.broker.busy):
-                if getattr(stream, 'router', None) is self and stream.remote_id == context_id:
+            for stream in self._living():
+                if stream.remote_id == context_id:
                     stream.on_shutdown(UNWANTED)
         self._starter.cancel(context_id)
         self.broker.nudge(cancel)       # and with the broker its children end

@@ -184,7 +184,7 @@ class Field:
                 assert (named or victim.context.name) in str(exc) and reason in str(exc), str(exc)
             else:
                 raise AssertionError('an answer that never should be')
-        support.wait_for(lambda: not any(map(support.is_running, pids)), LIMIT, 'the end of processes')
+        support.wait_until_gone(pids, LIMIT)
         victim.heal()
         self.healed.set()
 

@@ -237,5 +237,4 @@ def tables(router, *others):
 
 def memory():
     """Of this process, in MB."""
-    with open('/proc/self/statm') as fp:
-        return int(fp.read().split()[1]) * os.sysconf('SC_PAGESIZE') / (1 << 20)
+    return support.memory_of_this_process()[1] / (1 << 20)

@@ -9,6 +9,7 @@ import itertools
 import os
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 import threading
@@ -168,6 +169,26 @@ def is_running(pid):
     """Whether the process lives. One that ended and was not reaped yet does not."""
     status = process_status(pid)
     return status is not None and status[1] not in 'ZX'
+
+
+def wait_until_gone(pids, timeout=30):
+    """Wait until none of these processes lives, for `timeout` seconds.
+
+    :raises AssertionError: saying which, counted as they were given, live on, and in what state.
+    """
+    def left():
+        return {number: process_status(pid) for number, pid in enumerate(pids) if is_running(pid)}
+    try:
+        wait_for(lambda: not left(), timeout)
+    except AssertionError:
+        raise AssertionError('after %s seconds there still is: %s' % (timeout, left())) from None
+
+
+def memory_of_this_process():
+    """`(its addresses, what of them is memory)`, in bytes."""
+    with open('/proc/self/statm') as fp:
+        addresses, resident = fp.read().split()[:2]
+    return int(addresses) * resource.getpagesize(), int(resident) * resource.getpagesize()
 
 
 def descendants(pid):

@@ -68,7 +68,7 @@ def test_the_loss_of_a_middle_hop(chain, router, python):
             reply.get(timeout=10).unpickle()
     with pytest.raises(mitogen.core.ChannelError):
         fork.call(os.getpid)
-    support.wait_for(lambda: not any(map(support.is_running, pids[2:])), 10, 'end of all that was behind it')
+    support.wait_until_gone(pids[2:], 10)
     assert pids_of([login, root]) == pids[:2]
     assert router.local(via=root, python_path=python).call(targets.whoami) == 'root'
 
@@ -77,4 +77,4 @@ def test_letting_the_first_hop_go_ends_all(chain, router):
     pids = pids_of(chain)
     chain[-1].call_async(targets.wait_for_ever)
     router.disconnect(chain[0])
-    support.wait_for(lambda: not any(map(support.is_running, pids)), 10, 'end of all hops')
+    support.wait_until_gone(pids, 10)

@@ -115,7 +115,7 @@ def test_interruption_ends_everything_and_says_what_was_left(number):
         assert status == 128 + number
         assert err.splitlines() == ['interrupted: 0 of 3 done', '  local: stopped', '  fork: stopped',
                                     '  local/local: stopped']
-    support.wait_for(lambda: not any(map(support.is_running, pids)))
+    support.wait_until_gone(pids)
 
 
 def test_interruption_of_a_start_that_hangs(tmp_path):

@@ -205,7 +205,7 @@ def test_ctrl_c_reaches_the_script_its_programs_and_its_last_words_are_heard(scr
     assert status == 130
     assert out.count('cleaned up') == 2
     assert err.count('stopped') == 2
-    support.wait_for(lambda: not any(map(support.is_running, pids)), timeout=1)
+    support.wait_until_gone(pids, 1)
 
 
 def test_ctrl_c_ends_a_script_that_does_not_listen(script):
@@ -220,4 +220,4 @@ def test_ctrl_c_ends_a_script_that_does_not_listen(script):
         assert program.stdout.read(8) == b'ignoring'
         pids = support.descendants(program.pid)
         assert interrupt(program)[0] == 130
-    support.wait_for(lambda: not any(map(support.is_running, pids)), timeout=1)
+    support.wait_until_gone(pids, 1)

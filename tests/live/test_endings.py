@@ -24,7 +24,7 @@ def pid_of(context):
 
 
 def wait_until_gone(*pids):
-    support.wait_for(lambda: not any(map(support.is_running, pids)), GONE_WITHIN, 'end of processes')
+    support.wait_until_gone(pids, GONE_WITHIN)
 
 
 def reason_of(receiver):

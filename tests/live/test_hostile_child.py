@@ -69,12 +69,6 @@ def small():
     router.broker.join()
 
 
-def resident():
-    """Bytes of memory that this process has."""
-    with open('/proc/self/statm') as fp:
-        return int(fp.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-
-
 # ---- Handles
 
 
@@ -383,12 +377,12 @@ def test_half_a_message_for_ever(small):
 def test_a_child_that_never_reads_is_not_heard(small, tmp_path):
     """Each request has an answer, which nobody takes: they do not fill the memory of the master."""
     child, bystander = small.local(), small.local()
-    before, path = resident(), tmp_path / 'sent'
+    before, path = support.memory_of_this_process()[1], tmp_path / 'sent'
     child.call_no_reply(targets_hostile.flood_deaf, {'dst_id': 4711, 'handle': 1, 'reply_to': 1}, b'', 200 << 20,
                        str(path))
     support.wait_for(lambda: path.exists() and path.read_text().endswith('\n'), 60)
     assert int(path.read_text()) < 20 << 20
-    assert resident() - before < 60 << 20
+    assert support.memory_of_this_process()[1] - before < 60 << 20
     for number in range(100):
         assert bystander.call(targets.echo, number) == number
     path.unlink()           # now it reads again, and is heard
@@ -398,12 +392,12 @@ def test_a_child_that_never_reads_is_not_heard(small, tmp_path):
 def test_nobody_fills_the_master_with_messages_for_one_that_never_reads(small):
     deaf, liar, bystander = small.local(), small.local(), small.local()
     deaf.call_no_reply(targets_hostile.go_deaf)
-    before = resident()
+    before = support.memory_of_this_process()[1]
     flood = [({'dst_id': deaf.context_id, 'handle': 500}, bytes(SMALL // 2))]
     liar.call(targets_hostile.say, flood, times=100)
     reason = liar.call(targets_hostile.ask, {'dst_id': deaf.context_id, 'handle': 500}, b'')
     assert reason == '%s does not read, and too much waits for it already' % deaf.name
-    assert resident() - before < 40 << 20
+    assert support.memory_of_this_process()[1] - before < 40 << 20
     assert bystander.call(targets.echo, 1) == 1
 
 

@@ -58,11 +58,7 @@ def master(request):
 
 
 def wait_until_gone(pids):
-    try:
-        support.wait_for(lambda: not any(map(support.is_running, pids)), GONE_WITHIN)
-    except AssertionError:
-        left = {number: support.process_status(pid) for number, pid in enumerate(pids)}
-        pytest.fail('after %s seconds there still is: %s' % (GONE_WITHIN, left))
+    support.wait_until_gone(pids, GONE_WITHIN)
 
 
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

@@ -81,15 +81,10 @@ def wait_for_crowd(router, number=1):
     support.wait_for(lambda: sum(map(len, list(router.crowd.waiting.values()))) >= number, what='somebody who waits')
 
 
-def resident():
-    with open('/proc/self/statm') as fp:
-        return int(fp.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-
-
 @pytest.mark.parametrize('method', ['local', 'fork'])
 def test_who_calls_one_that_stands_still_waits(small, method):
     child, bystander = getattr(small, method)(), small.fork()
-    pid, before = child.call(os.getpid), resident()
+    pid, before = child.call(os.getpid), support.memory_of_this_process()[1]
     os.kill(pid, signal.SIGSTOP)
     try:
         calls = Crowding(lambda: child.call_async(len, Blob(bytes(SIZE))))
@@ -97,7 +92,7 @@ def test_who_calls_one_that_stands_still_waits(small, method):
         assert 2 < calls.sent < ENOUGH
         for number in range(50):
             assert bystander.call(targets.echo, number) == number
-        assert calls.sent < ENOUGH and resident() - before < 2 * ENOUGH * SIZE
+        assert calls.sent < ENOUGH and support.memory_of_this_process()[1] - before < 2 * ENOUGH * SIZE
     finally:
         os.kill(pid, signal.SIGCONT)
     calls.join()

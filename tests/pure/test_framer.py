@@ -1,13 +1,13 @@
 """core, messages: the header, bytes cut into messages wherever they are cut, and what a message does."""
 
 import os
-import resource
 
 import pytest
 from hypothesis import given, strategies as st
 
 import mitogen.core
 import mitogen.testing
+import support
 from mitogen.core import HEADER, CallError, ChannelError, Framer, Message, StreamError
 
 FIELDS = 'dst_id', 'src_id', 'auth_id', 'handle', 'reply_to', 'data'
@@ -67,19 +67,15 @@ def test_byte_by_byte(messages):
     assert [i + 1 for i, messages in enumerate(found) if messages] == ends, 'each as soon as its last byte is there'
 
 
-def memory(column):
-    """Bytes of this process: its addresses (0), what of them is memory (1)."""
-    with open('/proc/self/statm') as fp:
-        return int(fp.read().split()[column]) * resource.getpagesize()
-
-
 @pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='how much memory this process takes is unknown here')
 def test_what_is_only_promised_takes_hardly_any_memory_and_few_addresses():
-    framers, before, addresses = [Framer() for _ in range(50)], memory(1), memory(0)
+    framers = [Framer() for _ in range(50)]
+    addresses, resident = support.memory_of_this_process()
     header = Message(data=bytes(100 << 20), src_id=1, auth_id=1).pack()
     for framer in framers:
         assert framer.receive(header + b'x' * 1000) == []
-    assert memory(1) - before < 50 << 20 and memory(0) - addresses < 50 * 32 << 20
+    addresses_then, resident_then = support.memory_of_this_process()
+    assert resident_then - resident < 50 << 20 and addresses_then - addresses < 50 * 32 << 20
 
 
 @pytest.mark.parametrize('size', [mitogen.core.ROOM + more for more in (-1, 0, 1, 1 << 20)])
