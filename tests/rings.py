@@ -18,8 +18,9 @@ RING = {
         'ansible/ssh.py', 'ansible/target.py', 'ansible/template.py', 'ansible/wrapping.py'], 1),
     **dict.fromkeys([
         'master.py', 'minify.py', 'modules/finder.py', 'modules/listing.py', 'modules/scan.py', 'modules/own.py',
-        'modules/shorten.py', 'modules/responder.py', 'modules/main_guard.py', '__main__.py', 'cli.py', 'testing.py',
-        'memory.py', 'aio.py', 'executor.py', 'commands/call.py', 'commands/copy.py', 'commands/fakessh.py',
+        'modules/shorten.py', 'modules/library.py', 'modules/responder.py', 'modules/main_guard.py', '__main__.py',
+        'cli.py', 'testing.py', 'memory.py', 'aio.py', 'executor.py', 'commands/call.py', 'commands/copy.py',
+        'commands/fakessh.py',
         'commands/fleet.py', 'commands/run.py', 'commands/tree.py', 'ansible/accounts.py', 'ansible/ahead.py',
         'ansible/ansiballz.py', 'ansible/attach.py', 'ansible/broker.py', 'ansible/becoming.py', 'ansible/commands.py',
         'ansible/connection.py', 'ansible/execute.py', 'ansible/failures.py', 'ansible/packed.py', 'ansible/packer.py',

@@ -173,9 +173,9 @@ class Relay:
 
     def push_modules(self, context_id: int, stream: 'Any', modules: 'Iterable[Module]') -> None:
         """Send modules to the next context on the way, and have it pass them on if it is not the last."""
-        modules = list(modules)
+        names = []
         for module in modules:
             self.send(stream.remote_id, module)
-        if modules and stream.remote_id != context_id:
-            names = [module.fullname for module in modules]
+            names.append(module.fullname)
+        if names and stream.remote_id != context_id:
             self._router.route(Message.pickled((context_id, names), dst_id=stream.remote_id, handle=FORWARD_MODULE))

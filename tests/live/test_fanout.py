@@ -64,7 +64,7 @@ def test_the_master_pays_for_parents_not_for_children(router, write, parents, ch
     answers, imports = cost(mitogen.fanout.call, contexts, targets_trees.answer_of, 'only_here')
     assert set(answers) == {42}
     assert (imports['sent'], imports['received']) == (2 * parents, 2 * parents)
-    module = len(router.responder.library.module('only_here', compiled=True).source)
+    module = len(router.responder.library.module('only_here', 'code').source)
     assert imports['bytes_sent'] < parents * (module + 1000)
 
 

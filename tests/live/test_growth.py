@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-import mitogen.modules.responder
+import mitogen.modules.library
 import support
 import targets
 import targets_imports
@@ -154,7 +154,7 @@ def test_modules_sent_again_and_again(router, write):
 def test_modules_beyond_what_is_kept(router, write, monkeypatch):
     """There is a limit: what was not wanted for longest goes, and is read again when it is."""
     number = 60     # each looks at all that it imports, which is all before
-    monkeypatch.setattr(mitogen.modules.responder, 'MAX_CACHE', number * 500)
+    monkeypatch.setattr(mitogen.modules.library, 'MAX_CACHE', number * 500)
     package(write, number)
     import_all(router, number)
     library = router.responder.library

@@ -75,7 +75,8 @@ def test_what_is_only_promised_takes_hardly_any_memory_and_few_addresses():
     for framer in framers:
         assert framer.receive(header + b'x' * 1000) == []
     addresses_then, resident_then = support.memory_of_this_process()
-    assert resident_then - resident < 50 << 20 and addresses_then - addresses < 50 * 32 << 20
+    # What the C library has at hand, up to twice the largest block that was given back, it clears before it gives it.
+    assert resident_then - resident < 3 * mitogen.core.ROOM and addresses_then - addresses < 50 * 32 << 20
 
 
 @pytest.mark.parametrize('size', [mitogen.core.ROOM + more for more in (-1, 0, 1, 1 << 20)])
