@@ -87,6 +87,11 @@ class Found(namedtuple('Found', 'fullname path source is_pkg package submodules 
 
     __slots__ = ()
 
+    @property
+    def folders(self) -> list[str] | None:
+        """Of a package: where modules beneath it are looked for, unless it is an override."""
+        return self.spec.submodule_search_locations if self.spec else None
+
 
 class Finder:
     """Finds modules, except for those that it was told."""
@@ -103,22 +108,24 @@ class Finder:
         source = _encoded(source) if isinstance(source, str) else source
         self._overrides[fullname] = Found(fullname, path, source, is_pkg, _package(fullname, is_pkg))
 
-    def find(self, fullname: str) -> Found:
+    def find(self, fullname: str, beside: list[str] | None = None) -> Found:
         """Find a module by its dotted name, or the main program by the name ``__main__``.
 
+        :param beside: the locations() of its package, where they are known: else that is looked for first, and what
+            that is in.
         :raises NotFound: there is none.
         :raises NotSendable: there is one, and the child must get it from elsewhere, or cannot have it.
         """
         _check_name(fullname)
         if fullname == '__main__':
             return self._overrides.get(fullname) or _find_main()
-        found = self._overrides.get(fullname) or _find(fullname)
+        found = self._overrides.get(fullname) or _find(fullname, beside)
         return self._with_submodules(found) if found.is_pkg else found
 
     def _with_submodules(self, package: Found) -> Found:
         names = {*_beneath(package.fullname, [*self._overrides]), *_loaded_beneath(package.fullname)}
         try:
-            lists = [*map(listed, locations(package.fullname))]
+            lists = [*map(listed, locations(package.fullname, package.folders))]
         except Refused:
             lists = []      # the package itself is an override
         submodules = tuple(sorted(names.union(*filter(None, lists))))
@@ -140,8 +147,10 @@ def code_of(found: Found) -> types.CodeType:
 
 def renamed(code: types.CodeType, path: str) -> types.CodeType:
     """Return the same code as if it had been compiled from another file."""
-    constants = tuple(renamed(item, path) if isinstance(item, types.CodeType) else item for item in code.co_consts)
-    return code.replace(co_filename=path, co_consts=constants)
+    if types.CodeType not in map(type, code.co_consts):     # most functions
+        return code.replace(co_filename=path)
+    constants = [renamed(item, path) if type(item) is types.CodeType else item for item in code.co_consts]
+    return code.replace(co_filename=path, co_consts=tuple(constants))
 
 
 def _compiled(loader: Any, name: str) -> types.CodeType | None:
@@ -166,19 +175,19 @@ def _package(fullname: str, is_pkg: bool) -> str:
 # ---- Modules
 
 
-def _find(fullname: str) -> Found:
+def _find(fullname: str, beside: list[str] | None) -> Found:
     if fullname.partition('.')[0] in sys.stdlib_module_names:
         raise NotSendable(fullname, STANDARD)
-    spec = _beside_extension(_spec(fullname))
+    spec = _beside_extension(_spec(fullname, beside))
     source, is_pkg = _source(fullname, spec), spec.submodule_search_locations is not None
     return Found(fullname, _path(spec, source), source, is_pkg, _package(fullname, is_pkg), spec=spec)
 
 
-def _spec(fullname: str) -> ModuleSpec:
+def _spec(fullname: str, beside: list[str] | None = None) -> ModuleSpec:
     spec = _loaded_spec(fullname)
     if spec is None:
         parent = fullname.rpartition('.')[0]
-        spec = _search(fullname, locations(parent) if parent else None)
+        spec = _search(fullname, locations(parent, beside) if parent else None)
     if spec is None:
         raise NotSendable(fullname, MADE_UP) if fullname in sys.modules else NotFound(fullname, ABSENT)
     return spec
@@ -213,15 +222,16 @@ def _beside_extension(spec: ModuleSpec) -> ModuleSpec:
     return found
 
 
-def locations(package: str) -> list[str]:
+def locations(package: str, known: list[str] | None = None) -> list[str]:
     """The folders, and whatever else is like one, in which modules beneath a package are looked for.
 
+    :param known: what they were when it was found; good unless it has been loaded here.
     :raises NotFound: there is no such package.
     :raises NotSendable: an import hook failed.
     """
     path = _attribute(sys.modules.get(package), '__path__')
     if path is None:
-        path = _spec(package).submodule_search_locations
+        path = _spec(package).submodule_search_locations if known is None else known
     if path is None:
         raise NotFound(package, NOT_A_PACKAGE.format(package))
     return list(path)

@@ -18,7 +18,7 @@ from types import CodeType
 
 from mitogen.core import Module
 from mitogen.modules import finder, own, scan
-from mitogen.modules.finder import Finder, NotFound, Refused
+from mitogen.modules.finder import Finder, Found, NotFound, Refused
 from mitogen.modules.relay import BORN_WITH, packed
 
 #: Bytes of modules that are kept. Django whole is 6 MB, and 3 MB as code.
@@ -46,7 +46,8 @@ class Library:
 
     def __init__(self) -> None:
         self.finder = Finder()
-        self._find = lru_cache(1)(self.finder.find)     # what is found is soon wanted again, as code
+        self._find = lru_cache(1)(self._look_for)       # what is found is soon wanted again, as code
+        self._folders: dict[str, list[str]] = {}        # package -> where what is beneath it may be
         self.whitelist_prefix = ['']
         self.blacklist_prefix: list[str] = []
         self._lock = threading.Lock()
@@ -85,6 +86,12 @@ class Library:
     def _forget(self, key: tuple[str, str]) -> None:
         module = self._modules.pop(key, None)
         self._size -= weight(module) if module else 0
+
+    def _look_for(self, fullname: str) -> Found:
+        found = self.finder.find(fullname, self._folders.get(fullname.rpartition('.')[0]))
+        if found.folders is not None:
+            self._folders[fullname] = found.folders
+        return found
 
     def _make(self, fullname: str) -> Module:
         if not self.may_serve(fullname):
@@ -128,6 +135,7 @@ class Library:
             for form in FOUND, TEXT, CODE:
                 self._forget((fullname, form))
             self._imports.pop(fullname, None)
+            self._folders.pop(fullname, None)
 
     def imports(self, fullname: str) -> list[str]:
         """Return the names that a module may import when it is executed, parents before children."""

@@ -87,7 +87,9 @@ def candidates(imported: Import, package: str) -> list[str]:
 def _imports(code: CodeType, deep: bool) -> Iterator[Import]:
     before: Any = None      # the last but one constant, and the last
     last: Any = None
-    for number, argument in _instructions(code.co_code):
+    # What has no imports, as most classes, loads what it has, one after the other.
+    loads = ((LOAD_CONST, index) for index in range(len(code.co_consts)))
+    for number, argument in _instructions(code.co_code) if IMPORT_NAME in code.co_code[::2] else loads:
         if number == IMPORT_NAME:
             yield Import(before, code.co_names[argument], last or ())
             continue

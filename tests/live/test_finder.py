@@ -374,6 +374,17 @@ def test_a_path_that_was_changed_at_run_time(folder, tmp_path, monkeypatch):
     assert find('x_a').submodules == ('b', 'c')
 
 
+def test_where_its_package_is_can_be_known(folder, tmp_path, monkeypatch):
+    write(folder, 'x_a/__init__.py', 'x_a/b.py')
+    write(tmp_path, 'known/b.py', 'loaded/b.py')
+    known = [str(tmp_path / 'known')]
+    assert Finder().find('x_a.b', known).path == str(tmp_path / 'known/b.py')
+    assert Finder().find('x_a.b', Finder().find('x_a').folders).path == str(folder / 'x_a/b.py')
+    module = loaded(monkeypatch, 'x_a', importlib.util.module_from_spec(importlib.util.find_spec('x_a')))
+    module.__path__ = [str(tmp_path / 'loaded')]
+    assert Finder().find('x_a.b', known).path == str(tmp_path / 'loaded/b.py'), 'it has been loaded since then'
+
+
 def test_a_second_name(folder, monkeypatch):
     write(folder, 'x_a.py', 'x_b.py')
     loaded(monkeypatch, 'x_b', importlib.util.module_from_spec(importlib.util.find_spec('x_a')))

@@ -54,6 +54,7 @@ def test_statements(source, expected):
     'match x:\n    case 1:\n        import a\n    case _:\n        import b',
     'class A:\n    import a\n    class B:\n        import b',
     'import a\nclass A(x):\n    y = [z for z in x]\n    import b',
+    'class A:\n    x = 1\n    class B:\n        y = 2\n        import a\n    class C:\n        import b',
 ])
 def test_blocks_that_run_with_the_module(block):
     assert scan(block) == [(0, 'a', ()), (0, 'b', ())]
