@@ -5,10 +5,11 @@ Ring 1. `mitogen.core` lets only plain values in, whatever arrives. That leaves 
 interpreter overflows its stack on the hash of a tuple in a tuple a million times, needs years for that of a tuple of
 twice the same tuple 60 times over, and gigabytes for a place far away in pickle's memo. Only instructions that this
 library writes itself pass here, and none that cost more than what they were sent with. Pure; any thread; the time is
-linear in the number of instructions, so text and bytes cost nothing, however long.
+linear in the number of instructions; text and bytes cost next to nothing, however long.
 """
 
 import functools
+import io
 import re
 
 import mitogen.core
@@ -16,7 +17,7 @@ from mitogen.core import StreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Pattern, Tuple
+    from typing import Any, Iterator, List, Pattern, Tuple
 
 #: Bytes. In anything as short, a key has at most 3 ** 12 parts, as often as three bytes fit: milliseconds. Only an
 #: instruction that writes to the memo, `p` or `r`, can do more.
@@ -38,12 +39,14 @@ MOST = 1 << 60
 #: Instructions that the pattern goes over at a time; it needs memory for each until it stops.
 AT_ONCE = 1000
 
-#: Text and bytes below this length are skipped by the pattern itself; each length is one more alternative to try.
-SHORT = 32
+#: Text and bytes below this length are skipped by the pattern itself; each length is one more alternative to try, which
+#: takes a hundredth of the time of another round, and to compile. In what has more bytes than LARGE, up to 255.
+SHORT, LARGE = 32, 1 << 16
 
 PROTOCOL = b'\x80\x04'
-PUT, LONG_PUT, STOP = ord('p'), ord('r'), ord('.')
+PUT, LONG_PUT, STOP, PERSISTENT = ord('p'), ord('r'), ord('.'), ord('Q')
 MEMOIZE, GET, LONG_GET, MARK, TUPLE, REDUCE, FRAME = 0x94, ord('h'), ord('j'), ord('('), ord('t'), ord('R'), 0x95
+SHORT_TEXT = 0x8c
 
 #: Instructions that bring bytes along -> bytes of their length: str, bytes.
 TEXTS = {0x8c: 1, ord('X'): 4, 0x8d: 8, ord('C'): 1, ord('B'): 4, 0x8e: 8}
@@ -54,6 +57,8 @@ SIZED = {**TEXTS, **NUMBERS}
 SCALARS = {ord('N'): 0, 0x88: 0, 0x89: 0, ord('K'): 1, ord('M'): 2, ord('J'): 4, ord('G'): 8}
 #: Instructions that make tuples -> of how many parts; that of all parts behind the mark, too.
 TUPLES = {TUPLE: 0, ord(')'): 0, 0x85: 1, 0x86: 2, 0x87: 3}
+#: What patterns stop at: tuples, and the end.
+ENDS = {STOP, TUPLE, 0x85, 0x86, 0x87}
 NEW_CONTAINERS = {ord(']'), ord('}'), 0x8f}
 
 
@@ -78,35 +83,71 @@ def decode(data: bytes, router: 'Any' = None) -> 'Any':
 def inspect(data: bytes) -> None:
     """Raise StreamError when `data` is a value that could cost whoever builds it dearly, or that nobody wrote."""
     try:
-        # Most values hold no tuples, or nothing that is hashed.
-        if not _consists_of(b'aesu\x90', data) and not _consists_of(b'aet\x85\x86\x87', data):
+        # Most values hold no tuples, or nothing that is hashed, or no tuples that are hashed.
+        if not _consists_of(b'aesu\x90', data) and not _consists_of(b'aet\x85\x86\x87', data) and not _rehearse(data):
             Survey(data).run()
     except (IndexError, TypeError, ValueError) as exc:      # what the instructions want is not there
         raise StreamError('cannot read %d bytes: %s: %s', len(data), type(exc).__name__, exc) from None
 
 
 @functools.lru_cache(None)      # not at import: it takes milliseconds, and many programs get short answers only
-def _pattern(more: bytes) -> 'Pattern[bytes]':
+def _pattern(more: bytes, large: bool) -> 'Pattern[bytes]':
     """A pattern of instructions that hash no tuple, if among `more` are only those that make some, or only others."""
     simple = b'[' + re.escape(b'N\x88\x89)]}\x8f(\x94' + more) + b']*'
-    sized = b'(?:' + b'|'.join(re.escape(bytes([size])) + b'.{%d}' % size for size in range(SHORT)) + b')'
-    return re.compile(b'(?:' + simple + b'(?:h.|)(?:K.|M..|[\x8c\x43]' + sized + b'|[Jj]....|[G\x95].{8}|h.|\x8a'
-                      + sized + b')){0,%d}' % AT_ONCE + simple, re.DOTALL)
+    text, number = [b'(?:' + b'|'.join(re.escape(bytes([size])) + b'.{%d}' % size for size in range(below)) + b')'
+                    for below in (256 if large else SHORT, SHORT)]
+    return re.compile(b'(?:' + simple + b'(?:h.|)(?:K.|M..|[\x8c\x43]' + text + b'|[Jj]....|[G\x95].{8}|h.|\x8a'
+                      + number + b')){0,%d}' % AT_ONCE + simple, re.DOTALL)
+
+
+def _unusual(more: bytes, data: bytes) -> 'Iterator[int]':
+    """Yield the place of each instruction of one byte that is not of _pattern(), STOP among them. Longer text and bytes
+    are not unusual."""
+    if not data.startswith(PROTOCOL):
+        raise TypeError('another protocol')
+    match, position = _pattern(more, len(data) > LARGE).match, len(PROTOCOL)
+    while True:
+        end = match(data, position).end()       # type: ignore[union-attr]     # it matches nothing at all, too
+        width = TEXTS.get(data[end])
+        if width:
+            position = min(end + 1 + width + int.from_bytes(data[end + 1:end + 1 + width], 'little'), len(data))
+        elif end > position and data[end] not in ENDS:
+            position = end      # there are more of the same
+        else:
+            yield end
+            position = end + 1
 
 
 def _consists_of(more: bytes, data: bytes) -> bool:
     """Whether a value has only instructions of _pattern(), and longer text and bytes."""
-    match, position = _pattern(more).match, len(PROTOCOL)
-    while True:
-        end = match(data, position).end()       # type: ignore[union-attr]     # it matches nothing at all, too
-        if end >= len(data) or data[end] == STOP:
-            return end < len(data) and data.startswith(PROTOCOL)
-        width = TEXTS.get(data[end])
-        if width:
-            end += 1 + width + int.from_bytes(data[end + 1:end + 1 + width], 'little')
-        elif end == position:
+    return data[next(_unusual(more, data))] == STOP
+
+
+class Rehearsal(mitogen.core.pickle.Unpickler):     # type: ignore[misc, name-defined]
+    """Makes a list of each tuple that a PERSISTENT follows."""
+
+    persistent_load = list
+
+
+def _rehearse(data: bytes) -> bool:
+    """Whether a value could be built with a list for each tuple. A list has no hash, so no tuple is hashed in it then.
+    Takes four times as long as to build it; a Survey fifteen times."""
+    changed, start = bytearray(), len(PROTOCOL)
+    for place in _unusual(b'aesu\x90', data):
+        changed += data[start:place + 1]
+        start = place + 1
+        if data[place] == STOP:
+            break
+        if data[place] not in ENDS:
             return False
-        position = min(end, len(data))      # it may claim any length
+        changed.append(PERSISTENT)
+    # In a frame around its own, which do not fit any more. Who has all of the outer one looks at no inner one.
+    frame = PROTOCOL + bytes([FRAME]) + len(changed).to_bytes(8, 'little')
+    try:
+        Rehearsal(io.BytesIO(frame + changed)).load()
+    except Exception:       # a Survey knows which are good
+        return False
+    return True
 
 
 class Text(int):
@@ -115,17 +156,14 @@ class Text(int):
     size = 0
 
 
-class Container:
-    """A list, set or dictionary.
+class Container(int):
+    """A list, set or dictionary; 1, as a part of something else.
 
     :ivar cost, depth: as of a key, if all its parts were; of a dictionary, its keys.
     """
 
-    __slots__ = ('size', 'cost', 'depth', 'has_containers')
-
-    def __init__(self) -> None:
-        self.size = self.cost = self.depth = 0
-        self.has_containers = False
+    size = cost = depth = 0
+    has_containers = False
 
     def add(self, parts: 'List[Any]') -> 'Tuple[int, int]':
         """Put some in; return their cost and depth."""
@@ -133,7 +171,7 @@ class Container:
         self.size += len(parts)
         self.cost = min(MOST, self.cost + cost)
         self.depth = max(self.depth, depth)
-        self.has_containers |= any(type(part) is Container for part in parts)
+        self.has_containers |= Container in map(type, parts)
         return cost, depth
 
 
@@ -141,8 +179,8 @@ def total(parts: 'List[Any]') -> 'Tuple[int, int]':
     """Return how many parts are hashed with all of these, and how many tuples are in each other, or a bit more."""
     try:
         return min(MOST, sum(parts)), 1
-    except TypeError:       # not only numbers
-        pairs = [part if type(part) is tuple else (1, 0) if type(part) is Container else (part, 1) for part in parts]
+    except TypeError:       # some are tuples of tuples
+        pairs = [part if type(part) is tuple else (part, 1) for part in parts]
         return min(MOST, sum([cost for cost, _ in pairs])), max([depth for _, depth in pairs])
 
 
@@ -170,12 +208,15 @@ class Survey:
             position += 1
             if code == MEMOIZE:
                 memo.append(stack[-1])
-            elif code in SCALARS:
-                position += SCALARS[code]
+            elif code == SHORT_TEXT and data[position] <= SHORT:        # most are
+                position += 1 + data[position]
                 stack.append(1)
             elif code == GET:
                 stack.append(memo[data[position]])
                 position += 1
+            elif code in SCALARS:
+                position += SCALARS[code]
+                stack.append(1)
             elif code in SIZED:
                 width = SIZED[code]
                 size = int.from_bytes(data[position:position + width], 'little')
@@ -188,7 +229,7 @@ class Survey:
             elif code == MARK:
                 marks.append(len(stack))
             elif code in NEW_CONTAINERS:
-                stack.append(Container())
+                stack.append(Container(1))
             elif code == LONG_GET:
                 stack.append(memo[int.from_bytes(data[position:position + 4], 'little')])
                 position += 4

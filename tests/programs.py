@@ -18,10 +18,10 @@ def environment(**variables):
     return dict(kept, PYTHONPATH=support.import_path(), **variables)
 
 
-def run(*args, **options):
+def run(*args, python=sys.executable, **options):
     """Run a Python program to its end; return what subprocess.run() does, with texts."""
     options = dict(dict(stdin=subprocess.DEVNULL, env=environment(), timeout=TIMEOUT), **options)
-    return subprocess.run([sys.executable, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.run([python, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True, **options)
 
 

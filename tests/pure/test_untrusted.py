@@ -13,8 +13,11 @@ from hypothesis import given, settings, strategies as st
 
 import mitogen.core
 import mitogen.testing
+import mitogen.untrusted
+import programs
+import support
 from mitogen.core import Blob, CallError, Kwargs, Message, Secret, StreamError, encode
-from mitogen.untrusted import MAX_COPIED, MAX_DEPTH, MAX_HASHED, PROTOCOL, Survey, decode, inspect
+from mitogen.untrusted import LARGE, MAX_COPIED, MAX_DEPTH, MAX_HASHED, PROTOCOL, Survey, decode, inspect
 
 #: A key of a few bytes: twice the same tuple, 60 times over.
 HEAVY = b'N\x94' + b''.join(b'h%c\x86\x94' % n for n in range(60))
@@ -94,12 +97,58 @@ def test_text_of_instructions(kind, size):
         inspect(encode([value if kind is str else value.encode(), 5]))
 
 
+REHEARSED = """
+import mitogen.untrusted
+from mitogen.core import encode
+
+mitogen.untrusted.Survey = None
+shared = ('a', 1)
+for value in (
+        [('host%d' % number, {'size': number}) for number in range(30000)],
+        {'a': (1, 2, ('b', shared)), 'b': [shared] * 9}, [{'x' * size: (), 'y': ('z' * size,)} for size in range(300)],
+        {'a': ('x' * 70000, b'x' * 70000, {1, 2})}):
+    mitogen.untrusted.inspect(encode(value))
+print('all passed')
+"""
+
+
+@pytest.mark.parametrize('version', support.find_pythons())
+def test_what_has_tuples_that_are_no_keys_is_rehearsed_only(version):
+    """By the unpickler of each Python that may look at what comes from below."""
+    done = programs.run('-c', REHEARSED, python=support.find_pythons()[version])
+    assert (done.stdout, done.stderr) == ('all passed\n', '')
+
+
+@pytest.mark.parametrize('data', [b'N\x85\x94(Ne', b'N\x85\x94Na', b'N\x85\x94(K\x00Nu', b'](N\x85(NeNe'])
+def test_a_tuple_is_no_list_after_all(data, monkeypatch):
+    """In the rehearsal it grows. Whoever builds it then comes as far as that, and no further."""
+    monkeypatch.setattr(mitogen.untrusted, 'Survey', None)
+    data = PROTOCOL + b'](}(NNu' + data + b'e.'
+    inspect(data)
+    with pytest.raises(StreamError, match='cannot read'):
+        mitogen.core.decode(data)
+
+
 # ---- What may not
 
 
+TEXTS = ['u' * size for size in range(300)]
+
+
+@pytest.mark.parametrize('more', [0, 1000])
+@pytest.mark.parametrize('value', [
+    TEXTS, {text: text.encode() for text in TEXTS[:200]}, [(text, {}) for text in TEXTS]], ids=['1', '2', '3'])
+def test_texts_of_all_lengths_hide_nothing(value, more):
+    """In small values and in large ones, which another pattern goes over."""
+    data = encode([value, ['%d %s' % (number, 'x' * 100) for number in range(more)]])
+    assert (len(data) > LARGE) == bool(more)
+    inspect(data)
+    assert_refused(data[len(PROTOCOL):-1] + b'}N' + b'\x85' * 5000 + b'Ns')
+
+
 @pytest.mark.parametrize('data', [
-    b'Nr' + struct.pack('<I', 10_000_000), b'p1000000000\n', b'Nq\x01', b'N2', b'cos\nsystem\n', b'Pname\n', b'\x97',
-    b'I1\n', b'}}b', MAKER + b')\x81', b'(' + MAKER + b'o', b'\x96' + bytes(8)])
+    b'Nr' + struct.pack('<I', 10_000_000), b'p1000000000\n', b'Nq\x01', b'N2', b'cos\nsystem\n', b'Pname\n', b'NQ',
+    b'\x97', b'I1\n', b'}}b', MAKER + b')\x81', b'(' + MAKER + b'o', b'\x96' + bytes(8)])
 @pytest.mark.parametrize('before', [b'', b'}(N\x85Nu'])
 def test_instructions_that_nobody_writes(data, before):
     assert_refused(before + data, 'is not accepted')
