@@ -181,7 +181,7 @@ def wait_until_gone(pids, timeout=30):
     try:
         wait_for(lambda: not left(), timeout)
     except AssertionError:
-        raise AssertionError('after %s seconds there still is: %s' % (timeout, left())) from None
+        raise AssertionError('after %s seconds there still is: %s' % (timeout, left() or 'none now')) from None
 
 
 def memory_of_this_process():

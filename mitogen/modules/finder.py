@@ -108,10 +108,10 @@ class Finder:
         source = _encoded(source) if isinstance(source, str) else source
         self._overrides[fullname] = Found(fullname, path, source, is_pkg, _package(fullname, is_pkg))
 
-    def find(self, fullname: str, beside: list[str] | None = None) -> Found:
+    def find(self, fullname: str, folders: list[str] | None = None) -> Found:
         """Find a module by its dotted name, or the main program by the name ``__main__``.
 
-        :param beside: the locations() of its package, where they are known: else that is looked for first, and what
+        :param folders: the locations() of its package, where they are known: else that is looked for first, and what
             that is in.
         :raises NotFound: there is none.
         :raises NotSendable: there is one, and the child must get it from elsewhere, or cannot have it.
@@ -119,7 +119,7 @@ class Finder:
         _check_name(fullname)
         if fullname == '__main__':
             return self._overrides.get(fullname) or _find_main()
-        found = self._overrides.get(fullname) or _find(fullname, beside)
+        found = self._overrides.get(fullname) or _find(fullname, folders)
         return self._with_submodules(found) if found.is_pkg else found
 
     def _with_submodules(self, package: Found) -> Found:
@@ -156,8 +156,8 @@ def renamed(code: types.CodeType, path: str) -> types.CodeType:
 def _compiled(loader: Any, name: str) -> types.CodeType | None:
     try:
         code = loader.get_code(name) if hasattr(loader, 'get_code') else None
-    except (ImportError, OSError):
-        return None     # gone since it was found; the source was read
+    except Exception:
+        return None     # gone since it was found, or cut off, or whatever a hook raises; the source was read
     return code if isinstance(code, types.CodeType) else None
 
 
@@ -175,19 +175,19 @@ def _package(fullname: str, is_pkg: bool) -> str:
 # ---- Modules
 
 
-def _find(fullname: str, beside: list[str] | None) -> Found:
+def _find(fullname: str, folders: list[str] | None) -> Found:
     if fullname.partition('.')[0] in sys.stdlib_module_names:
         raise NotSendable(fullname, STANDARD)
-    spec = _beside_extension(_spec(fullname, beside))
+    spec = _beside_extension(_spec(fullname, folders))
     source, is_pkg = _source(fullname, spec), spec.submodule_search_locations is not None
     return Found(fullname, _path(spec, source), source, is_pkg, _package(fullname, is_pkg), spec=spec)
 
 
-def _spec(fullname: str, beside: list[str] | None = None) -> ModuleSpec:
+def _spec(fullname: str, folders: list[str] | None = None) -> ModuleSpec:
     spec = _loaded_spec(fullname)
     if spec is None:
         parent = fullname.rpartition('.')[0]
-        spec = _search(fullname, locations(parent, beside) if parent else None)
+        spec = _search(fullname, locations(parent, folders) if parent else None)
     if spec is None:
         raise NotSendable(fullname, MADE_UP) if fullname in sys.modules else NotFound(fullname, ABSENT)
     return spec
@@ -222,16 +222,16 @@ def _beside_extension(spec: ModuleSpec) -> ModuleSpec:
     return found
 
 
-def locations(package: str, known: list[str] | None = None) -> list[str]:
+def locations(package: str, folders: list[str] | None = None) -> list[str]:
     """The folders, and whatever else is like one, in which modules beneath a package are looked for.
 
-    :param known: what they were when it was found; good unless it has been loaded here.
+    :param folders: what they were when it was found; good unless it has been loaded here.
     :raises NotFound: there is no such package.
     :raises NotSendable: an import hook failed.
     """
     path = _attribute(sys.modules.get(package), '__path__')
     if path is None:
-        path = _spec(package).submodule_search_locations if known is None else known
+        path = _spec(package).submodule_search_locations if folders is None else folders
     if path is None:
         raise NotFound(package, NOT_A_PACKAGE.format(package))
     return list(path)

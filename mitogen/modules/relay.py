@@ -141,7 +141,11 @@ class Relay:
         if stream is None or stream is self._router.parent_stream or module.fullname in stream.modules_sent:
             return
         stream.modules_sent.add(module.fullname)
-        self._send_form(stream, module)
+        try:
+            self._send_form(stream, module)
+        except BaseException:       # Ctrl-C, or an import hook that fails: it would be asked for in vain
+            stream.modules_sent.discard(module.fullname)
+            raise
 
     def _send_form(self, stream: 'Any', module: Module) -> None:
         """Send a module in the form that the child can use."""

@@ -95,9 +95,6 @@ class Responder(mitogen.modules.relay.Relay):
 
     # pushing
 
-    def lookup(self, fullname: str) -> Module:
-        return self.library.module(fullname)
-
     def push_call(self, context: Any, fullname: str, fn: Any) -> None:
         """Send a context what a call of `fn`, in module `fullname`, will need."""
         top = fullname.partition('.')[0]

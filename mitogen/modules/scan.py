@@ -55,7 +55,7 @@ def imports(code: CodeType, deep: bool = False) -> Iterator[Import]:
 
     Those are the statements of the module and of the bodies of its classes. Where Python moves handlers of exceptions
     to the end of the code, imports in a handler come last. What the compiler leaves out, as it does beneath
-    ``if False``, is not found.
+    ``if False``, is not found; before Python 3.12 it keeps the classes that stand there.
 
     :param deep: also those in functions, which run when somebody calls them.
     """
@@ -87,9 +87,11 @@ def candidates(imported: Import, package: str) -> list[str]:
 def _imports(code: CodeType, deep: bool) -> Iterator[Import]:
     before: Any = None      # the last but one constant, and the last
     last: Any = None
-    # What has no imports, as most classes, loads what it has, one after the other.
-    loads = ((LOAD_CONST, index) for index in range(len(code.co_consts)))
-    for number, argument in _instructions(code.co_code) if IMPORT_NAME in code.co_code[::2] else loads:
+    if IMPORT_NAME in code.co_code[::2]:
+        instructions = _instructions(code.co_code)
+    else:       # most classes; it loads what it has, one after the other
+        instructions = ((LOAD_CONST, index) for index in range(len(code.co_consts)))
+    for number, argument in instructions:
         if number == IMPORT_NAME:
             yield Import(before, code.co_names[argument], last or ())
             continue

@@ -2,9 +2,12 @@
 
 import importlib
 import itertools
+import os
+import py_compile
 
 import pytest
 
+import mitogen.modules.finder
 import targets
 import targets_imports
 from mitogen.core import CallError
@@ -77,6 +80,37 @@ def test_what_functions_import_when_they_run_comes_with_the_call(write, child, a
         """, 'x_late/helper.py': 'VALUE = 1\n', 'x_late/sub/__init__.py': '', 'x_late/sub/other.py': 'VALUE = 10\n'})
     assert child.call(function('x_late.start', 'run')) == 11
     assert asked == []
+
+
+TWO_MODULES = {'x_p/__init__.py': '', 'x_p/b.py': 'x = 5', 'x_p/a.py': """
+    def f():
+        import x_p.b
+        return x_p.b.x
+    """}
+
+
+def test_a_compiled_file_that_was_cut_off(write, child):
+    folder = write(TWO_MODULES)
+    os.truncate(py_compile.compile(str(folder / 'x_p/b.py')), 20)
+    assert child.call(function('x_p.a', 'f')) == 5
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, RuntimeError])
+def test_a_push_that_was_interrupted_is_no_reason_to_wait(write, child, monkeypatch, error):
+    """What was not sent after all is sent when it is asked for."""
+    write(TWO_MODULES)
+    code_of, failed = mitogen.modules.finder.code_of, []
+
+    def fail_once(found):
+        if found.fullname.startswith('x_p') and not failed:
+            failed.append(found.fullname)
+            raise error
+        return code_of(found)
+    monkeypatch.setattr(mitogen.modules.finder, 'code_of', fail_once)
+    f = function('x_p.a', 'f')
+    with pytest.raises(error):
+        child.call(f)
+    assert child.call_async(f).get(20).unpickle() == 5 and failed
 
 
 def test_modules_beside_the_called_one_come_with_it(write, child, asked):
