@@ -36,6 +36,9 @@ MAX_COPIED = 1 << 20
 #: No value costs more than a budget of any size. Numbers that double with every instruction would cost us dearly.
 MOST = 1 << 60
 
+#: Bytes that are rehearsed; it takes four times as much memory. A Survey builds nothing.
+MOST_REHEARSED = 16 << 20
+
 #: Instructions that the pattern goes over at a time; it needs memory for each until it stops.
 AT_ONCE = 1000
 
@@ -43,9 +46,9 @@ AT_ONCE = 1000
 #: takes a hundredth of the time of another round, and to compile. In what has more bytes than LARGE, up to 255.
 SHORT, LARGE = 32, 1 << 16
 
-PROTOCOL = b'\x80\x04'
+PROTOCOL, FRAME = b'\x80\x04', b'\x95'
 PUT, LONG_PUT, STOP, PERSISTENT = ord('p'), ord('r'), ord('.'), ord('Q')
-MEMOIZE, GET, LONG_GET, MARK, TUPLE, REDUCE, FRAME = 0x94, ord('h'), ord('j'), ord('('), ord('t'), ord('R'), 0x95
+MEMOIZE, GET, LONG_GET, MARK, TUPLE, REDUCE = 0x94, ord('h'), ord('j'), ord('('), ord('t'), ord('R')
 SHORT_TEXT = 0x8c
 
 #: Instructions that bring bytes along -> bytes of their length: str, bytes.
@@ -71,13 +74,23 @@ class Message(mitogen.core.Message):
     def unpickle(self, throw: bool = True, throw_dead: bool = True) -> 'Any':
         if not self.is_dead:
             inspect(self.data)
+            self.data = framed(self.data)
         return mitogen.core.Message.unpickle(self, throw, throw_dead)
 
 
 def decode(data: bytes, router: 'Any' = None) -> 'Any':
     """As mitogen.core.decode(), of a value that came in such a message."""
     inspect(data)
-    return mitogen.core.decode(data, router)
+    return mitogen.core.decode(framed(data), router)
+
+
+def framed(data: bytes) -> bytes:
+    """Return a value in one frame. Where one ends within an instruction, CPython forgets the rest of it, and takes for
+    instructions what nobody has looked at. Who has all of the outer frame looks at no inner one."""
+    start = len(PROTOCOL)
+    if data[start:start + 1] == FRAME and int.from_bytes(data[start + 1:start + 9], 'little') == len(data) - start - 9:
+        return data
+    return PROTOCOL + FRAME + (len(data) - start).to_bytes(8, 'little') + data[start:]
 
 
 def inspect(data: bytes) -> None:
@@ -132,7 +145,9 @@ class Rehearsal(mitogen.core.pickle.Unpickler):     # type: ignore[misc, name-de
 def _rehearse(data: bytes) -> bool:
     """Whether a value could be built with a list for each tuple. A list has no hash, so no tuple is hashed in it then.
     Takes four times as long as to build it; a Survey fifteen times."""
-    changed, start = bytearray(), len(PROTOCOL)
+    if len(data) > MOST_REHEARSED:
+        return False
+    changed, start = bytearray(PROTOCOL), len(PROTOCOL)
     for place in _unusual(b'aesu\x90', data):
         changed += data[start:place + 1]
         start = place + 1
@@ -141,10 +156,8 @@ def _rehearse(data: bytes) -> bool:
         if data[place] not in ENDS:
             return False
         changed.append(PERSISTENT)
-    # In a frame around its own, which do not fit any more. Who has all of the outer one looks at no inner one.
-    frame = PROTOCOL + bytes([FRAME]) + len(changed).to_bytes(8, 'little')
     try:
-        Rehearsal(io.BytesIO(frame + changed)).load()
+        Rehearsal(io.BytesIO(framed(bytes(changed)))).load()
     except Exception:       # a Survey knows which are good
         return False
     return True
@@ -235,7 +248,7 @@ class Survey:
                 position += 4
             elif code == REDUCE and data[args_end:position] in (b'R', b'\x94R'):
                 self._make(args)
-            elif code == FRAME:
+            elif code == FRAME[0]:
                 position += 8
             elif code == STOP:
                 return

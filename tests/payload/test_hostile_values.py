@@ -129,6 +129,12 @@ def test_a_leaf_that_reads_what_a_sibling_sends(key):
     assert_refused(b'}' + key + b'Ns', 'core')
 
 
+@pytest.mark.xfail(strict=True, reason='that two long texts are equal shows when they have been compared')
+def test_a_set_of_long_texts_that_are_equal():
+    long = text(b'a' * 4_000_000) + b'\x94'
+    assert_refused(b'](' + long + long + b'\x8f(h\x00' + b'h\x01' * 300_000 + b'\x90e0N', 'untrusted')
+
+
 @pytest.mark.xfail(strict=True, reason='hashes of numbers can be foretold, so that each meets all others in its place')
 def test_a_dictionary_whose_keys_have_the_same_hash():
     keys = b''.join(b'\x8a\x10' + (number * sys.hash_info.modulus).to_bytes(16, 'little') + b'N'

@@ -17,7 +17,7 @@ import mitogen.untrusted
 import programs
 import support
 from mitogen.core import Blob, CallError, Kwargs, Message, Secret, StreamError, encode
-from mitogen.untrusted import LARGE, MAX_COPIED, MAX_DEPTH, MAX_HASHED, PROTOCOL, Survey, decode, inspect
+from mitogen.untrusted import LARGE, MAX_COPIED, MAX_DEPTH, MAX_HASHED, PROTOCOL, Survey, decode, framed, inspect
 
 #: A key of a few bytes: twice the same tuple, 60 times over.
 HEAVY = b'N\x94' + b''.join(b'h%c\x86\x94' % n for n in range(60))
@@ -117,6 +117,28 @@ def test_what_has_tuples_that_are_no_keys_is_rehearsed_only(version):
     """By the unpickler of each Python that may look at what comes from below."""
     done = programs.run('-c', REHEARSED, python=support.find_pythons()[version])
     assert (done.stdout, done.stderr) == ('all passed\n', '')
+
+
+# A frame of two bytes, that ends within the argument of an instruction. CPython forgets the other byte of the two and
+# takes four from behind them, so that the next instruction is in what is the length of a text.
+HIDDEN = b'000\x8c\x06hidden.'
+TORN = PROTOCOL + b'\x95' + struct.pack('<Q', 2) + b'Jaaaa' + text(HIDDEN.ljust(0x14d4e, b'.')) + b'.'
+
+
+@pytest.mark.parametrize('read', [
+    decode, lambda data: mitogen.untrusted.Message(data=data).unpickle()], ids=['value', 'message'])
+def test_frames_hide_nothing(read):
+    assert mitogen.core.decode(TORN) == 'hidden', 'on this Python there is nothing to be hidden behind'
+    inspect(TORN)
+    with pytest.raises(StreamError, match="can't decode"):
+        read(TORN)
+
+
+@pytest.mark.parametrize('value', VALUES, ids=lambda value: type(value).__name__)
+def test_a_frame_around_all_changes_nothing(value):
+    data = encode(value)
+    assert len(framed(data)) in (len(data), len(data) + 9) and framed(framed(data)) == framed(data)
+    assert encode(mitogen.core.decode(framed(data))) == encode(mitogen.core.decode(data))
 
 
 @pytest.mark.parametrize('data', [b'N\x85\x94(Ne', b'N\x85\x94Na', b'N\x85\x94(K\x00Nu', b'](N\x85(NeNe'])
