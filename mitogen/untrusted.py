@@ -85,10 +85,11 @@ def decode(data: bytes, router: 'Any' = None) -> 'Any':
 
 
 def framed(data: bytes) -> bytes:
-    """Return a value in one frame. Where one ends within an instruction, CPython forgets the rest of it, and takes for
-    instructions what nobody has looked at. Who has all of the outer frame looks at no inner one."""
+    """Return a value in one frame, or in none. Where one ends within an instruction, CPython forgets the rest of it,
+    and takes for instructions what nobody has looked at. Who has all of the outer frame looks at no inner one."""
     start = len(PROTOCOL)
-    if data[start:start + 1] == FRAME and int.from_bytes(data[start + 1:start + 9], 'little') == len(data) - start - 9:
+    first, rest = data[start:start + 1], len(data) - start - 9
+    if FRAME not in data or first == FRAME and int.from_bytes(data[start + 1:start + 9], 'little') == rest:
         return data
     return PROTOCOL + FRAME + (len(data) - start).to_bytes(8, 'little') + data[start:]
 
