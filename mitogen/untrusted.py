@@ -52,7 +52,7 @@ MEMOIZE, GET, LONG_GET, MARK, TUPLE, REDUCE = 0x94, ord('h'), ord('j'), ord('(')
 SHORT_TEXT = 0x8c
 
 #: Instructions that bring bytes along -> bytes of their length: str, bytes.
-TEXTS = {0x8c: 1, ord('X'): 4, 0x8d: 8, ord('C'): 1, ord('B'): 4, 0x8e: 8}
+TEXTS = {SHORT_TEXT: 1, ord('X'): 4, 0x8d: 8, ord('C'): 1, ord('B'): 4, 0x8e: 8}
 #: The same for int.
 NUMBERS = {0x8a: 1, 0x8b: 4}
 SIZED = {**TEXTS, **NUMBERS}
@@ -61,7 +61,7 @@ SCALARS = {ord('N'): 0, 0x88: 0, 0x89: 0, ord('K'): 1, ord('M'): 2, ord('J'): 4,
 #: Instructions that make tuples -> of how many parts; that of all parts behind the mark, too.
 TUPLES = {TUPLE: 0, ord(')'): 0, 0x85: 1, 0x86: 2, 0x87: 3}
 #: What patterns stop at: tuples, and the end.
-ENDS = {STOP, TUPLE, 0x85, 0x86, 0x87}
+ENDS = {STOP, *TUPLES}
 NEW_CONTAINERS = {ord(']'), ord('}'), 0x8f}
 
 

@@ -57,7 +57,8 @@ class Library:
         self._imports: dict[str, list[str]] = {}
 
     def __len__(self) -> int:
-        return sum(form == FOUND for _, form in list(self._modules))
+        with self._lock:
+            return sum(form == FOUND for _, form in self._modules)
 
     def may_serve(self, fullname: str) -> bool:
         own = fullname == '__main__' or prefixed(fullname, ['mitogen'])     # without these a child is lost
